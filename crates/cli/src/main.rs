@@ -1,0 +1,2 @@
+//! The peerkit command line.
+fn main() {}

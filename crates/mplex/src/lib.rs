@@ -1,0 +1,1 @@
+//! The mplex stream multiplexer, for networks that still use it.

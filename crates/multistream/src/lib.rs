@@ -1,0 +1,1 @@
+//! multistream-select 1.0 without I/O.

@@ -1,0 +1,1 @@
+//! The Noise security protocol of libp2p.

@@ -1,0 +1,1 @@
+//! A modular libp2p stack: a working node in five lines.

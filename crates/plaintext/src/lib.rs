@@ -1,0 +1,1 @@
+//! The plaintext protocol of libp2p, for tests only.

@@ -1,0 +1,1 @@
+//! Runtime back ends of peerkit: async-io (async-std, smol) and tokio.

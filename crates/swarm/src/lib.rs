@@ -1,0 +1,1 @@
+//! Hosts: connections, streams, handlers and events.

@@ -1,0 +1,1 @@
+//! Secures and multiplexes a raw pipe: multistream-select, security, muxer.

@@ -1,0 +1,1 @@
+//! The yamux stream multiplexer.

@@ -1,0 +1,2 @@
+//! Runs peerkit against other libp2p implementations.
+fn main() {}

@@ -89,14 +89,7 @@ impl Channel {
     }
 
     /// The parts: wire, record cipher, pending preamble, decrypted payload.
-    pub fn into_parts(
-        self,
-    ) -> (
-        Wire,
-        Box<dyn Records>,
-        Option<Box<dyn Preamble>>,
-        BytesMut,
-    ) {
+    pub fn into_parts(self) -> (Wire, Box<dyn Records>, Option<Box<dyn Preamble>>, BytesMut) {
         (self.wire, self.records, self.preamble, self.early)
     }
 }

@@ -397,7 +397,10 @@ mod tests {
         let error: io::Error = StreamError::ResetByRemote(ResetCode(7)).into();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
-        assert!(matches!(inner, Some(StreamError::ResetByRemote(ResetCode(7)))));
+        assert!(matches!(
+            inner,
+            Some(StreamError::ResetByRemote(ResetCode(7)))
+        ));
     }
 
     #[test]

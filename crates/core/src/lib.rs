@@ -29,7 +29,7 @@
 
 mod channel;
 mod connection;
-// mod driver;
+mod driver;
 // mod envelope;
 mod error;
 mod io;
@@ -50,7 +50,7 @@ pub use channel::{Channel, Preamble};
 pub use connection::{
     Connection, ConnectionInfo, Direction, MuxedStream, NewConnection, ResetCode, Role,
 };
-// pub use driver::{DriverConfig, SessionConnection};
+pub use driver::{DriverConfig, SessionConnection};
 // pub use envelope::{Envelope, EnvelopeError};
 pub use error::{
     ConnectionError, Fault, ListenError, NegotiationError, SecurityError, Stage, StreamError,

@@ -1,17 +1,11 @@
 //! Muxers: many streams on one channel.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::Poll,
-    time::Instant,
-};
+use std::{fmt, sync::Arc, task::Poll, time::Instant};
 
 use bytes::Bytes;
 
 use crate::{
-    Batch, Channel, Connection, ConnectionError, ProtocolId, ResetCode, Role, Runtime,
-    StreamError,
+    Batch, Channel, Connection, ConnectionError, ProtocolId, ResetCode, Role, Runtime, StreamError,
 };
 
 /// A stream multiplexer, for example yamux: turns a secured channel into a connection.
@@ -26,10 +20,7 @@ pub trait MuxerUpgrade: fmt::Debug + Send + Sync + 'static {
         &self,
         channel: Channel,
         context: MuxerContext,
-    ) -> (
-        Arc<dyn Connection>,
-        futures::future::BoxFuture<'static, ()>,
-    );
+    ) -> (Arc<dyn Connection>, futures::future::BoxFuture<'static, ()>);
 }
 
 /// What a muxer needs beside its channel.
@@ -86,6 +77,18 @@ pub trait Session: Send {
     /// Payload bytes that wait to be sent. The driver stops reading from the
     /// socket while the remote lets this grow by not reading the answers that it asks for.
     fn transmit_len(&self) -> usize;
+
+    /// Whether more input is welcome. While it is not, the driver stops reading from
+    /// the socket, so that the remote's sending stalls. Only muxers without flow
+    /// control need this; they have to end such a stall in [`handle_timeout`](Self::handle_timeout).
+    fn wants_read(&self) -> bool {
+        true
+    }
+
+    /// What the end of the input means now: without a goodbye, that the conversation was cut.
+    fn end_of_input(&self) -> ConnectionError {
+        ConnectionError::Truncated
+    }
 
     /// Opens a stream; `Pending` means to wait for [`SessionEvent::Openable`].
     fn open(&mut self, now: Instant) -> Poll<Result<StreamId, ConnectionError>>;

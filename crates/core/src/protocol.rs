@@ -44,7 +44,9 @@ impl ProtocolId {
 
 /// Text that is no protocol name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no protocol id: it must start with '/', have at most 1000 bytes and no line break")]
+#[error(
+    "{0:?} is no protocol id: it must start with '/', have at most 1000 bytes and no line break"
+)]
 pub struct InvalidProtocolId(pub String);
 
 impl FromStr for ProtocolId {

@@ -120,13 +120,20 @@ impl Transmit {
     }
 
     /// Exchanges what waits for the memory of a `batch` that was sent; false when nothing waits.
+    /// When nothing waits and the batch was [released](Batch::release), this gives its memory back too.
     ///
     /// # Panics
     ///
     /// If `batch` has unsent bytes.
     pub fn swap(&mut self, batch: &mut Batch) -> bool {
-        assert!(batch.unsent().is_empty(), "a batch is swapped once it is sent");
+        assert!(
+            batch.unsent().is_empty(),
+            "a batch is swapped once it is sent"
+        );
         if self.is_empty() {
+            if batch.capacity() == 0 {
+                self.bytes = Vec::new();
+            }
             return false;
         }
         self.finish_record();

@@ -55,8 +55,11 @@ pub trait Network: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'_, io::Result<TcpConnection>>;
 
     /// Listens on a TCP address; port 0 lets the system choose.
-    fn listen_tcp(&self, local: SocketAddr, options: TcpOptions)
-    -> io::Result<Box<dyn TcpListener>>;
+    fn listen_tcp(
+        &self,
+        local: SocketAddr,
+        options: TcpOptions,
+    ) -> io::Result<Box<dyn TcpListener>>;
 
     /// Binds a UDP socket.
     fn bind_udp(&self, local: SocketAddr) -> io::Result<Box<dyn UdpSocket>>;

@@ -1,1 +1,8 @@
-//! Secures and multiplexes a raw pipe: multistream-select, security, muxer.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod negotiation;
+mod upgrader;
+
+pub use config::UpgradeConfig;
+pub use upgrader::StandardUpgrader;

@@ -1,0 +1,344 @@
+//! What a connection's task and its streams share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use event_listener::Event;
+use futures::task::AtomicWaker;
+use smallvec::SmallVec;
+
+use crate::{
+    Batch, CloseReason, ConnectionError, ResetCode, Runtime, Session, SessionEvent, StreamError,
+    StreamId, lock,
+};
+
+pub(super) struct Shared {
+    state: Mutex<State>,
+    runtime: Arc<dyn Runtime>,
+    driver: AtomicWaker,
+    /// A stream may be opened again.
+    pub(super) openable: Event,
+    /// The remote has opened a stream.
+    pub(super) incoming: Event,
+    /// The connection was confirmed or has ended.
+    pub(super) changed: Event,
+}
+
+struct State {
+    session: Box<dyn Session>,
+    wakers: BTreeMap<StreamId, StreamWakers>,
+    ended: Option<ConnectionError>,
+    confirmed: bool,
+    /// The task does not read from the socket until the application has read.
+    read_paused: bool,
+    /// The socket takes nothing, so the task need not be told that there is more to send.
+    write_blocked: bool,
+}
+
+#[derive(Default)]
+struct StreamWakers {
+    read: Option<Waker>,
+    write: Option<Waker>,
+}
+
+/// What the task has to know before it can wait.
+pub(super) struct Outlook {
+    pub(super) timeout: Option<Instant>,
+    pub(super) may_read: bool,
+    pub(super) ended: Option<ConnectionError>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        session: Box<dyn Session>,
+        runtime: Arc<dyn Runtime>,
+        confirmed: bool,
+    ) -> Self {
+        Self {
+            state: Mutex::new(State {
+                session,
+                wakers: BTreeMap::new(),
+                ended: None,
+                confirmed,
+                read_paused: false,
+                write_blocked: false,
+            }),
+            runtime,
+            driver: AtomicWaker::new(),
+            openable: Event::new(),
+            incoming: Event::new(),
+            changed: Event::new(),
+        }
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+
+    pub(super) fn register_driver(&self, waker: &Waker) {
+        self.driver.register(waker);
+    }
+
+    /// Runs `work` under the lock, then wakes whoever waits for what it changed.
+    fn with<T>(&self, work: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = self.runtime.now();
+        let (output, wakes, wake_driver) = {
+            let mut state = lock(&self.state);
+            let output = work(&mut state, now);
+            let wakes = state.collect_wakes();
+            (output, wakes, state.driver_has_work())
+        };
+        if wake_driver {
+            self.driver.wake();
+        }
+        self.wake(wakes);
+        output
+    }
+
+    fn wake(&self, wakes: Wakes) {
+        if wakes.openable > 0 {
+            self.openable.notify_additional(wakes.openable);
+        }
+        if wakes.incoming > 0 {
+            self.incoming.notify_additional(wakes.incoming);
+        }
+        wakes.streams.into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn try_open(&self) -> Result<Option<StreamId>, ConnectionError> {
+        self.with(|state, now| {
+            state.check_open()?;
+            match state.session.open(now) {
+                Poll::Ready(Ok(id)) => Ok(Some(id)),
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Pending => Ok(None),
+            }
+        })
+    }
+
+    pub(super) fn try_accept(&self) -> Result<Option<StreamId>, ConnectionError> {
+        self.with(|state, now| {
+            state.check_open()?;
+            Ok(state.session.accept(now))
+        })
+    }
+
+    pub(super) fn read(
+        &self,
+        id: StreamId,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.with(|state, now| {
+            let outcome = state.session.read(id, buffer, now);
+            if outcome.is_pending() {
+                state.check_open()?;
+                remember(&mut state.wakers.entry(id).or_default().read, cx);
+            }
+            outcome
+        })
+    }
+
+    pub(super) fn write(
+        &self,
+        id: StreamId,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.with(|state, now| {
+            state.check_open()?;
+            let outcome = state.session.write(id, buffer, now);
+            if outcome.is_pending() {
+                remember(&mut state.wakers.entry(id).or_default().write, cx);
+            }
+            outcome
+        })
+    }
+
+    pub(super) fn finish(&self, id: StreamId) -> Result<(), StreamError> {
+        self.with(|state, now| {
+            state.check_open()?;
+            state.session.finish(id, now)
+        })
+    }
+
+    pub(super) fn reset(&self, id: StreamId, code: ResetCode) {
+        self.with(|state, _| state.session.reset(id, code));
+    }
+
+    pub(super) fn forget(&self, id: StreamId) {
+        let wakers = self.with(|state, _| {
+            state.session.forget(id);
+            state.wakers.remove(&id)
+        });
+        drop(wakers);
+    }
+
+    /// Closes from this side; the task sends what is queued and the goodbye.
+    pub(super) fn close(&self, reason: CloseReason) {
+        self.end(ConnectionError::Closed, Some(reason));
+        self.driver.wake();
+    }
+
+    /// Records why the connection has ended, once, and tells everybody who waits.
+    pub(super) fn end(&self, error: ConnectionError, goodbye: Option<CloseReason>) {
+        let wakers = {
+            let mut state = lock(&self.state);
+            if state.ended.is_some() {
+                return;
+            }
+            state.ended = Some(error);
+            if let Some(reason) = goodbye {
+                state.session.close(reason);
+            }
+            std::mem::take(&mut state.wakers)
+        };
+        for waiting in wakers.into_values() {
+            waiting.wake();
+        }
+        self.openable.notify(usize::MAX);
+        self.incoming.notify(usize::MAX);
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(super) fn ended(&self) -> Option<ConnectionError> {
+        lock(&self.state).ended.clone()
+    }
+
+    pub(super) fn confirmed(&self) -> Option<Result<(), ConnectionError>> {
+        let state = lock(&self.state);
+        match (&state.ended, state.confirmed) {
+            (_, true) => Some(Ok(())),
+            (Some(error), false) => Some(Err(error.clone())),
+            (None, false) => None,
+        }
+    }
+
+    pub(super) fn confirm(&self) {
+        lock(&self.state).confirmed = true;
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(super) fn stream_count(&self) -> usize {
+        lock(&self.state).session.stream_count()
+    }
+
+    pub(super) fn transmit(&self, batch: &mut Batch) -> bool {
+        self.quietly(|state, _| {
+            state.write_blocked = false;
+            state.session.poll_transmit(batch)
+        })
+    }
+
+    pub(super) fn receive(
+        &self,
+        chunks: impl Iterator<Item = bytes::Bytes>,
+    ) -> Result<(), ConnectionError> {
+        self.quietly(|state, now| {
+            for chunk in chunks {
+                state.session.handle_read(chunk, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn end_of_input(&self) -> ConnectionError {
+        lock(&self.state).session.end_of_input()
+    }
+
+    /// Lets the machine see the time and tells what the task may wait for.
+    pub(super) fn outlook(
+        &self,
+        write_blocked: bool,
+        unread_answers_max: usize,
+    ) -> Result<Outlook, ConnectionError> {
+        self.quietly(|state, now| {
+            if state.session.poll_timeout().is_some_and(|at| at <= now) && state.ended.is_none() {
+                state.session.handle_timeout(now)?;
+            }
+            let may_read =
+                state.session.wants_read() && state.session.transmit_len() <= unread_answers_max;
+            state.read_paused = !may_read;
+            state.write_blocked = write_blocked;
+            Ok(Outlook {
+                timeout: state.session.poll_timeout(),
+                may_read,
+                ended: state.ended.clone(),
+            })
+        })
+    }
+
+    /// Like [`with`](Self::with), for the task itself, which need not be woken.
+    fn quietly<T>(&self, work: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = self.runtime.now();
+        let (output, wakes) = {
+            let mut state = lock(&self.state);
+            let output = work(&mut state, now);
+            (output, state.collect_wakes())
+        };
+        self.wake(wakes);
+        output
+    }
+}
+
+#[derive(Default)]
+struct Wakes {
+    streams: SmallVec<[Waker; 4]>,
+    openable: usize,
+    incoming: usize,
+}
+
+impl State {
+    fn check_open(&self) -> Result<(), ConnectionError> {
+        self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    fn driver_has_work(&self) -> bool {
+        (self.session.transmit_len() > 0 && !self.write_blocked)
+            || (self.read_paused && self.session.wants_read())
+    }
+
+    fn collect_wakes(&mut self) -> Wakes {
+        let mut wakes = Wakes::default();
+        while let Some(event) = self.session.poll_event() {
+            let waker = match event {
+                SessionEvent::Readable(id) => {
+                    self.wakers.get_mut(&id).and_then(|of| of.read.take())
+                }
+                SessionEvent::Writable(id) => {
+                    self.wakers.get_mut(&id).and_then(|of| of.write.take())
+                }
+                SessionEvent::Openable => {
+                    wakes.openable += 1;
+                    None
+                }
+                SessionEvent::Incoming => {
+                    wakes.incoming += 1;
+                    None
+                }
+            };
+            wakes.streams.extend(waker);
+        }
+        wakes
+    }
+}
+
+impl StreamWakers {
+    fn wake(self) {
+        self.read
+            .into_iter()
+            .chain(self.write)
+            .for_each(Waker::wake);
+    }
+}
+
+fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}

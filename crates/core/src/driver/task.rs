@@ -1,0 +1,421 @@
+//! The task that moves a connection's bytes.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{AsyncRead, AsyncWrite, future::poll_fn};
+use smallvec::SmallVec;
+
+use super::{DriverConfig, shared::Shared};
+use crate::{Batch, CloseReason, ConnectionError, Fault, Io, Preamble, Records, Timer, Wire};
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    config: DriverConfig,
+    io: Box<dyn Io>,
+    records: Box<dyn Records>,
+    alarm: Alarm,
+    /// When bytes last moved, while buffers are held that an idle connection gives back.
+    active: Option<Instant>,
+    outbound: Outbound,
+    inbound: Inbound,
+}
+
+/// Bytes on their way to the socket.
+struct Outbound {
+    /// What the handshake left unsent; goes out together with the first batch.
+    leading: BytesMut,
+    batch: Batch,
+    unflushed: bool,
+    /// Since when the socket takes nothing.
+    blocked_since: Option<Instant>,
+}
+
+/// Bytes on their way from the socket.
+struct Inbound {
+    raw: BytesMut,
+    /// How much to read next; adapts to how much comes.
+    read_size: usize,
+    preamble: Option<Box<dyn Preamble>>,
+    /// Payload that waits for the preamble to be complete.
+    early: BytesMut,
+}
+
+/// A timer that is touched as seldom as possible.
+struct Alarm {
+    timer: Pin<Box<dyn Timer>>,
+    /// When it fires; `None` once it has fired.
+    armed: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        wire: Wire,
+        records: Box<dyn Records>,
+        preamble: Option<Box<dyn Preamble>>,
+        early: BytesMut,
+        config: DriverConfig,
+    ) -> Self {
+        let (io, raw, leading, wire_preamble) = wire.into_parts();
+        debug_assert!(wire_preamble.is_none(), "the handshake is complete");
+        let now = shared.runtime().now();
+        let timer = shared.runtime().timer(now);
+        Self {
+            shared,
+            config,
+            io,
+            records,
+            alarm: Alarm {
+                timer,
+                armed: Some(now),
+            },
+            active: None,
+            outbound: Outbound {
+                leading,
+                batch: Batch::default(),
+                unflushed: false,
+                blocked_since: None,
+            },
+            inbound: Inbound {
+                raw,
+                read_size: READ_MIN,
+                preamble,
+                early,
+            },
+        }
+    }
+
+    /// Moves bytes until the connection has ended, then says goodbye.
+    pub(super) async fn run(mut self) {
+        let end = poll_fn(|cx| self.poll_run(cx)).await;
+        tracing::debug!(target: "peerkit::connection", reason = %end, "connection ended");
+        let goodbye = match end.fault() {
+            Fault::PeerMisbehaved => CloseReason::ProtocolError,
+            _ => CloseReason::Normal,
+        };
+        self.shared.end(end, Some(goodbye));
+        self.say_goodbye().await;
+    }
+
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
+        self.shared.register_driver(cx.waker());
+        match self.poll_work(cx) {
+            Ok(Progress::Yield) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(Progress::Wait) => Poll::Pending,
+            Err(end) => Poll::Ready(end),
+        }
+    }
+
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<Progress, ConnectionError> {
+        self.deliver_leftovers()?;
+        for _ in 0..BUDGET {
+            self.send(cx)?;
+            let blocked = self.outbound.blocked_since.is_some();
+            let outlook = self
+                .shared
+                .outlook(blocked, self.config.unread_answers_max)?;
+            if let Some(end) = outlook.ended {
+                return Err(end);
+            }
+            let received = outlook.may_read && self.receive(cx)?;
+            let fired = self.poll_alarm(cx, outlook.timeout)?;
+            if !received && !fired {
+                return Ok(Progress::Wait);
+            }
+        }
+        Ok(Progress::Yield)
+    }
+
+    /// Sends until nothing is left or the socket takes no more.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {
+        loop {
+            if self.outbound.batch.unsent().is_empty() {
+                if self.shared.transmit(&mut self.outbound.batch) {
+                    self.outbound.batch.seal(self.records.as_mut())?;
+                } else if self.outbound.leading.is_empty() {
+                    return self.flush(cx);
+                }
+            }
+            let written = self.outbound.poll_write(cx, self.io.as_mut());
+            let now = self.shared.runtime().now();
+            let Poll::Ready(written) = written else {
+                self.outbound.blocked_since.get_or_insert(now);
+                return Ok(());
+            };
+            self.outbound.advance(written?);
+            self.active = Some(now);
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {
+        if self.outbound.unflushed && Pin::new(&mut self.io).poll_flush(cx)?.is_ready() {
+            self.outbound.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Reads once; false when nothing has come.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, ConnectionError> {
+        match self
+            .inbound
+            .poll_fill(cx, self.io.as_mut(), self.config.read_buffer_max)
+        {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0)) => Err(self.end_of_input()),
+            Poll::Ready(Ok(_)) => {
+                self.active = Some(self.shared.runtime().now());
+                self.deliver().map(|()| true)
+            }
+            Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn end_of_input(&self) -> ConnectionError {
+        match self.shared.end_of_input() {
+            ConnectionError::Truncated if !self.records.detects_truncation() => {
+                ConnectionError::ClosedByRemote(0)
+            }
+            error => error,
+        }
+    }
+
+    /// The handshake may have read bytes that belong to the muxer.
+    fn deliver_leftovers(&mut self) -> Result<(), ConnectionError> {
+        if self.inbound.preamble.is_none() && !self.inbound.early.is_empty() {
+            let early = self.inbound.early.split().freeze();
+            self.shared.receive(std::iter::once(early))?;
+        }
+        if self.inbound.raw.is_empty() {
+            Ok(())
+        } else {
+            self.deliver()
+        }
+    }
+
+    /// Opens the records that are complete and hands their payload to the machine.
+    fn deliver(&mut self) -> Result<(), ConnectionError> {
+        let mut chunks = SmallVec::<[Bytes; 8]>::new();
+        while let Some(payload) = self.records.open(&mut self.inbound.raw)? {
+            if self.inbound.preamble.is_none() {
+                chunks.push(payload.freeze());
+            } else if let Some(rest) = self.inbound.pass_preamble(payload)? {
+                self.shared.confirm();
+                chunks.push(rest);
+            }
+        }
+        chunks.retain(|chunk| !chunk.is_empty());
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        self.shared.receive(chunks.into_iter())
+    }
+
+    /// Arms the timer; true when the machine's time has come already.
+    fn poll_alarm(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: Option<Instant>,
+    ) -> Result<bool, ConnectionError> {
+        let stalled = self
+            .outbound
+            .blocked_since
+            .map(|since| since + self.config.write_timeout);
+        let idle = self.active.map(|since| since + IDLE);
+        let now = self.shared.runtime().now();
+        if stalled.is_some_and(|at| at <= now) {
+            return Err(ConnectionError::Timeout(self.config.write_timeout));
+        }
+        if idle.is_some_and(|at| at <= now) {
+            self.release_buffers()?;
+        }
+        let at = session.into_iter().chain(stalled).chain(idle).min();
+        Ok(self.alarm.poll(cx, at, now).is_ready())
+    }
+
+    fn release_buffers(&mut self) -> Result<(), ConnectionError> {
+        self.active = None;
+        self.inbound.release();
+        if self.outbound.is_empty() {
+            self.outbound.batch.release();
+            if self.shared.transmit(&mut self.outbound.batch) {
+                self.outbound.batch.seal(self.records.as_mut())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is left, closes the write side and waits a little for the remote to do the same:
+    /// a socket that is closed with unread bytes would destroy what is still on its way.
+    async fn say_goodbye(&mut self) {
+        let deadline = self.shared.runtime().now() + self.config.close_timeout;
+        let mut closed = false;
+        poll_fn(|cx| {
+            let now = self.shared.runtime().now();
+            if self.alarm.poll(cx, Some(deadline), now).is_ready() {
+                return Poll::Ready(());
+            }
+            self.poll_goodbye(cx, &mut closed)
+        })
+        .await;
+    }
+
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>, closed: &mut bool) -> Poll<()> {
+        if self.send(cx).is_err() {
+            return Poll::Ready(());
+        }
+        if self.outbound.is_empty() && !*closed {
+            if ready!(Pin::new(&mut self.io).poll_close(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            *closed = true;
+        }
+        let mut scratch = [0; 4096];
+        for _ in 0..BUDGET {
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut scratch)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.end(ConnectionError::Closed, None);
+    }
+}
+
+enum Progress {
+    Wait,
+    Yield,
+}
+
+impl Outbound {
+    fn is_empty(&self) -> bool {
+        self.leading.is_empty() && self.batch.unsent().is_empty()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut dyn Io) -> Poll<io::Result<usize>> {
+        let batch = self.batch.unsent();
+        let written = if self.leading.is_empty() {
+            ready!(Pin::new(io).poll_write(cx, batch))?
+        } else {
+            let slices = [IoSlice::new(&self.leading), IoSlice::new(batch)];
+            ready!(Pin::new(io).poll_write_vectored(cx, &slices))?
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.blocked_since = None;
+        self.unflushed = true;
+        let leading = written.min(self.leading.len());
+        self.leading.advance(leading);
+        self.batch.advance(written - leading);
+    }
+}
+
+impl Inbound {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut dyn Io,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let filled = self.raw.len();
+        self.raw.resize(filled + self.read_size, 0);
+        let outcome = Pin::new(io).poll_read(cx, &mut self.raw[filled..]);
+        let read = match &outcome {
+            Poll::Ready(Ok(read)) => *read,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.raw.truncate(filled + read);
+        self.adapt(read, max);
+        outcome
+    }
+
+    /// Doubles the next read when this one was full, halves it when nothing came.
+    fn adapt(&mut self, read: usize, max: usize) {
+        if read == self.read_size {
+            self.read_size = (self.read_size * 2).min(max.max(READ_MIN));
+        } else if read == 0 {
+            self.read_size = (self.read_size / 2).max(READ_MIN);
+        }
+    }
+
+    fn release(&mut self) {
+        if self.raw.is_empty() {
+            self.raw = BytesMut::new();
+            self.read_size = READ_MIN;
+        }
+    }
+
+    /// Feeds the preamble; what lies behind it is returned once it is complete.
+    fn pass_preamble(&mut self, payload: BytesMut) -> Result<Option<Bytes>, ConnectionError> {
+        let Some(preamble) = &mut self.preamble else {
+            return Ok(Some(payload.freeze()));
+        };
+        self.early.unsplit(payload);
+        match preamble.handle_read(&mut self.early) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(outcome) => {
+                self.preamble = None;
+                outcome?;
+                Ok(Some(self.early.split().freeze()))
+            }
+        }
+    }
+}
+
+impl Alarm {
+    /// Ready when `at` has come. A timer that is set too early is left alone, since
+    /// deadlines move later all the time: it is set again when it fires.
+    fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>, now: Instant) -> Poll<()> {
+        let Some(wanted) = at else {
+            return Poll::Pending;
+        };
+        if wanted <= now {
+            return Poll::Ready(());
+        }
+        if self.armed.is_none_or(|armed| armed > wanted) {
+            self.arm(wanted);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.armed == Some(wanted) {
+                self.armed = None;
+                return Poll::Ready(());
+            }
+            self.arm(wanted);
+        }
+        Poll::Pending
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.timer.as_mut().reset(at);
+        self.armed = Some(at);
+    }
+}
+
+/// Rounds of sending and receiving before other tasks get their turn.
+const BUDGET: usize = 16;
+
+/// The smallest read from a socket.
+const READ_MIN: usize = 4096;
+
+/// How long a connection keeps its buffers after the last byte.
+const IDLE: std::time::Duration = std::time::Duration::from_millis(500);

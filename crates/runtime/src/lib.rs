@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+// The README's example needs the default back end.
+#![cfg_attr(any(feature = "async-io", not(doctest)), doc = include_str!("../README.md"))]
 
 #[cfg(feature = "async-io")]
 mod async_io;

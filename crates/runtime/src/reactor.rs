@@ -70,12 +70,9 @@ impl Network for Reactor {
         async move {
             let stream = Async::new_nonblocking(socket::start_connect(remote, &options)?)?;
             stream.writable().await?;
-            let (local_addr, remote_addr) = socket::finish_connect(stream.get_ref())?;
-            Ok(TcpConnection {
-                io: Box::new(ReactorStream(stream)),
-                local_addr,
-                remote_addr,
-            })
+            socket::finish_connect(stream.get_ref())?;
+            let remote_addr = stream.get_ref().peer_addr()?;
+            connection(stream, remote_addr)
         }
         .boxed()
     }
@@ -229,10 +226,13 @@ fn accepted(
 ) -> io::Result<TcpConnection> {
     stream.set_nonblocking(true)?;
     socket::set_accepted(&stream, options);
-    let local_addr = stream.local_addr()?;
+    connection(Async::new_nonblocking(stream)?, remote_addr)
+}
+
+fn connection(stream: Async<TcpStream>, remote_addr: SocketAddr) -> io::Result<TcpConnection> {
     Ok(TcpConnection {
-        io: Box::new(ReactorStream(Async::new_nonblocking(stream)?)),
-        local_addr,
+        local_addr: stream.get_ref().local_addr()?,
+        io: Box::new(ReactorStream(stream)),
         remote_addr,
     })
 }

@@ -25,11 +25,9 @@ pub(crate) fn start_connect(remote: SocketAddr, options: &TcpOptions) -> io::Res
 }
 
 /// How an attempt of [`start_connect`] went, once the socket is writable.
-pub(crate) fn finish_connect(stream: &TcpStream) -> io::Result<(SocketAddr, SocketAddr)> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    Ok((stream.local_addr()?, stream.peer_addr()?))
+pub(crate) fn finish_connect<'a>(stream: impl Into<SockRef<'a>>) -> io::Result<()> {
+    let stream: SockRef<'_> = stream.into();
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 /// A listening socket that does not block.

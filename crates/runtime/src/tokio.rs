@@ -111,9 +111,7 @@ impl Network for TokioNetwork {
         async move {
             let stream = self.start_connect(remote, &options)?;
             stream.writable().await?;
-            if let Some(error) = stream.take_error()? {
-                return Err(error);
-            }
+            socket::finish_connect(&stream)?;
             let remote_addr = stream.peer_addr()?;
             connection(stream, remote_addr)
         }

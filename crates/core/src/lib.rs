@@ -30,11 +30,13 @@
 mod channel;
 mod connection;
 mod driver;
-// mod envelope;
+mod envelope;
 mod error;
 mod io;
+mod keys;
 mod muxer;
-// mod peer_record;
+mod peer_id;
+mod peer_record;
 mod protocol;
 mod records;
 mod runtime;
@@ -51,14 +53,19 @@ pub use connection::{
     Connection, ConnectionInfo, Direction, MuxedStream, NewConnection, ResetCode, Role,
 };
 pub use driver::{DriverConfig, SessionConnection};
-// pub use envelope::{Envelope, EnvelopeError};
+pub use envelope::{Envelope, EnvelopeError, Verified};
 pub use error::{
     ConnectionError, Fault, ListenError, NegotiationError, SecurityError, Stage, StreamError,
     TransportError, UpgradeError,
 };
 pub use io::{Io, Wire};
+pub use keys::{
+    Existing, KeyError, KeyFileError, MAX_KEY_LEN, load_keypair, read_key_file, save_keypair,
+    write_encoded_key_file, write_key_file,
+};
 pub use muxer::{CloseReason, MuxerContext, MuxerUpgrade, Session, SessionEvent, StreamId};
-// pub use peer_record::{PeerRecord, PeerRecordError};
+pub use peer_id::{InvalidPeerId, parse_peer_id};
+pub use peer_record::{PeerRecord, PeerRecordError};
 pub use protocol::{InvalidProtocolId, ProtocolId};
 pub use records::{Batch, PlainRecords, RecordLayout, Records, Transmit};
 pub use runtime::{

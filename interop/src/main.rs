@@ -1,2 +1,237 @@
-//! Runs peerkit against other libp2p implementations.
-fn main() {}
+//! Runs peerkit against other libp2p implementations, in both directions.
+//! See interop/README.md.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program that waits for other processes has clocks and threads of its own"
+)]
+
+mod install;
+mod matrix;
+mod peers;
+mod process;
+mod progress;
+mod proxy;
+mod report;
+mod round_trips;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use install::{Installed, Workshop};
+use matrix::{Outcome, Pairing};
+use peers::{Language, Muxer, Peer, Security, Stack};
+use report::Detail;
+
+/// Run peerkit against other libp2p implementations.
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    matrix: MatrixArgs,
+    #[command(subcommand)]
+    command: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Count the link round trips from a dial to the first byte of the answer.
+    RoundTrips {
+        /// One-way delay of the link in milliseconds. Its double must be well
+        /// above the time that a listener thinks.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+        delay_ms: u64,
+        /// Dials of each listener; the fastest counts.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+        dials: u32,
+    },
+}
+
+#[derive(Args)]
+struct Common {
+    /// Only these implementations, separated by commas.
+    #[arg(long, global = true, value_enum, value_delimiter = ',')]
+    only: Vec<Language>,
+    /// Only these muxers, separated by commas.
+    #[arg(long, global = true, value_enum, value_delimiter = ',')]
+    muxer: Vec<Muxer>,
+    /// Seconds that one dialer may take.
+    #[arg(long, global = true, default_value_t = 90)]
+    timeout: u64,
+    /// Count an implementation that this machine cannot run as a failure, as
+    /// is done when the environment has CI=true.
+    #[arg(long, global = true)]
+    no_skip: bool,
+    /// Write the table between its markers in this Markdown file.
+    #[arg(long, global = true, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// The peerkit command line to test, instead of building it.
+    #[arg(long, global = true, value_name = "PATH")]
+    binary: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct MatrixArgs {
+    /// Only these securities, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    security: Vec<Security>,
+    /// Bytes that the echo test sends.
+    #[arg(long, default_value_t = 10_000_000)]
+    bytes: u64,
+    /// Run the other implementations among each other, without peerkit.
+    #[arg(long)]
+    foreign_pairs: bool,
+}
+
+/// How many of the tests went how.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let strict = cli.common.no_skip || env::var("CI").is_ok_and(|value| value == "true");
+    match run(cli) {
+        Ok(Tally {
+            passed,
+            failed,
+            skipped,
+        }) => {
+            println!("\n{passed} passed, {failed} failed, {skipped} skipped");
+            let good = failed == 0 && passed > 0 && !(strict && skipped > 0);
+            if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Tally> {
+    let workshop = Workshop::new()?;
+    let mut tally = Tally::default();
+    let mut peers = Vec::new();
+    if !cli.matrix.foreign_pairs {
+        peers.push(workshop.local(cli.common.binary.clone())?);
+    }
+    peers.extend(install_foreign(&workshop, &cli.common, &mut tally));
+    match cli.command {
+        None => run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?,
+        Some(Action::RoundTrips { delay_ms, dials }) => {
+            let options = round_trips::Options {
+                delay: Duration::from_millis(delay_ms),
+                dials,
+                timeout: Duration::from_secs(cli.common.timeout),
+            };
+            count_round_trips(&peers, &cli.common, &options, &mut tally)?;
+        }
+    }
+    Ok(tally)
+}
+
+/// One that cannot be installed does not keep the others from being tested.
+fn install_foreign(workshop: &Workshop, common: &Common, tally: &mut Tally) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for &language in all_unless(&common.only) {
+        match workshop.foreign(language) {
+            Ok(Installed::Ready(peer)) => peers.push(peer),
+            Ok(Installed::Missing(what)) => {
+                println!("{language} is skipped: this machine does not have {what}");
+                tally.skipped += 1;
+            }
+            Err(error) => {
+                println!("{language} FAILED to install: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
+    peers
+}
+
+fn run_matrix(peers: &[Peer], common: &Common, args: &MatrixArgs, tally: &mut Tally) -> Result<()> {
+    let options = matrix::Options {
+        muxers: all_unless(&common.muxer).to_vec(),
+        securities: all_unless(&args.security).to_vec(),
+        echo_bytes: args.bytes,
+        timeout: Duration::from_secs(common.timeout),
+    };
+    let pairing = if args.foreign_pairs {
+        Pairing::Foreign
+    } else {
+        Pairing::Local
+    };
+    let outcomes = matrix::run(matrix::plan(peers, pairing, &options), &options);
+    tally.passed += outcomes.iter().map(Outcome::passed).sum::<usize>();
+    tally.failed += outcomes.iter().map(Outcome::failed).sum::<usize>();
+    println!(
+        "\n{}\n\n{}",
+        titles(peers),
+        report::matrix_table(&outcomes, Detail::Measured).text()
+    );
+    if let Some(file) = &common.markdown {
+        let section = if args.foreign_pairs {
+            "foreign-pairs"
+        } else {
+            "interop"
+        };
+        let table = report::matrix_table(&outcomes, Detail::Verdict).markdown();
+        report::write_section(file, section, &format!("{}\n\n{table}", titles(peers)))?;
+    }
+    Ok(())
+}
+
+fn count_round_trips(
+    peers: &[Peer],
+    common: &Common,
+    options: &round_trips::Options,
+    tally: &mut Tally,
+) -> Result<()> {
+    let dialer = peers.first().filter(|peer| peer.is_local());
+    let Some(dialer) = dialer else {
+        bail!("round trips are those of peerkit's dials");
+    };
+    let security = Security::Noise;
+    let stacks: Vec<_> = all_unless(&common.muxer)
+        .iter()
+        .map(|&muxer| Stack { muxer, security })
+        .collect();
+    let measurements = round_trips::run(dialer, peers, &stacks, options);
+    for measurement in &measurements {
+        match measurement.result {
+            Ok(_) => tally.passed += 1,
+            Err(_) => tally.failed += 1,
+        }
+    }
+    let table = round_trips::table(&measurements);
+    println!("\n{}", table.text());
+    if let Some(file) = &common.markdown {
+        report::write_section(file, "round-trips", &table.markdown())
+            .context("the round trips were counted but not written")?;
+    }
+    Ok(())
+}
+
+fn titles(peers: &[Peer]) -> String {
+    let titles: Vec<_> = peers.iter().map(|peer| peer.title.as_str()).collect();
+    titles.join(", ")
+}
+
+/// What was asked for, or else everything.
+fn all_unless<T: ValueEnum>(asked: &[T]) -> &[T] {
+    if asked.is_empty() {
+        T::value_variants()
+    } else {
+        asked
+    }
+}

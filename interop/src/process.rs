@@ -1,0 +1,175 @@
+//! Peer processes: a listener that runs until it is stopped, a dialer that
+//! runs one test. No wait is without a deadline.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+const POLL: Duration = Duration::from_millis(5);
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+const TAIL_LINES: usize = 15;
+/// No test prints more.
+const EVENTS_MAX: usize = 10_000;
+
+/// A listening process; dropping it kills it.
+pub(crate) struct Listener {
+    child: Child,
+    address: String,
+    pub(crate) stderr: Tail,
+}
+
+impl Listener {
+    /// Starts a process and waits for the address that it prints.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        let mut child = piped(&mut command).stdin(Stdio::piped()).spawn()?;
+        let stderr = Tail::of(child.stderr.take().expect("stderr is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        // One address is enough; try_send drops the others.
+        let (sender, address) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            for event in events(stdout) {
+                if let Some(address) = loopback_address(&event) {
+                    let _ = sender.try_send(address);
+                }
+            }
+        });
+        let mut listener = Self {
+            child,
+            address: String::new(),
+            stderr,
+        };
+        listener.address = address.recv_timeout(START_DEADLINE).map_err(|_| {
+            anyhow!(
+                "the listener printed no address:\n{}",
+                listener.stderr.text()
+            )
+        })?;
+        Ok(listener)
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends its stdin, which it must answer by exiting with success.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = wait(&mut self.child, STOP_DEADLINE)
+            .context("the listener goes on although its stdin has ended")?;
+        if !status.success() {
+            bail!("the listener ended with {status}:\n{}", self.stderr.text());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Fails only when the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a dialer to its end and returns its events.
+pub(crate) fn dial(mut command: Command, deadline: Duration) -> Result<Vec<Value>> {
+    let mut child = piped(&mut command).stdin(Stdio::null()).spawn()?;
+    let stderr = Tail::of(child.stderr.take().expect("stderr is piped"));
+    let stdout = child.stdout.take().expect("stdout is piped");
+    let reader = thread::spawn(move || events(stdout).take(EVENTS_MAX).collect::<Vec<_>>());
+    let status = wait(&mut child, deadline);
+    let events = reader
+        .join()
+        .map_err(|_| anyhow!("the reader of stdout panicked"))?;
+    let failure = match status {
+        Ok(status) if status.success() => return Ok(events),
+        Ok(status) => {
+            let error = events
+                .iter()
+                .rev()
+                .find_map(|event| event["error"].as_str());
+            format!("{status}: {}", error.unwrap_or("no error event"))
+        }
+        Err(error) => error.to_string(),
+    };
+    bail!("{failure}\ndialer's stderr:\n{}", stderr.finish());
+}
+
+fn piped(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped())
+}
+
+/// Waits for the end, and kills the process when the deadline is over.
+fn wait(child: &mut Child, deadline: Duration) -> Result<ExitStatus> {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() >= end {
+            child.kill()?;
+            child.wait()?;
+            bail!("no end after {deadline:?}");
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The JSON lines of a stream; other lines are no events.
+fn events(from: impl Read) -> impl Iterator<Item = Value> {
+    let lines = BufReader::new(from).lines().map_while(Result::ok);
+    lines.filter_map(|line| serde_json::from_str(&line).ok())
+}
+
+fn loopback_address(event: &Value) -> Option<String> {
+    let address = event["addr"].as_str()?;
+    let wanted = event["event"] == "listening" && address.starts_with("/ip4/127.0.0.1/");
+    wanted.then(|| address.to_owned())
+}
+
+/// The last lines that a process wrote to its stderr.
+pub(crate) struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Tail {
+    fn of(stderr: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = lines.clone();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == TAIL_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(format!("    {line}"));
+            }
+        });
+        Self { lines, reader }
+    }
+
+    /// The lines so far.
+    pub(crate) fn text(&self) -> String {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.make_contiguous().join("\n")
+    }
+
+    /// The lines of a process that has ended.
+    fn finish(self) -> String {
+        let Self { lines, reader } = self;
+        // What it read is kept even if it panicked.
+        let _ = reader.join();
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.make_contiguous().join("\n")
+    }
+}

@@ -82,7 +82,11 @@ mod tests {
     #[test]
     fn what_follows_a_frame_stays() {
         let mut input = BytesMut::new();
-        put(&mut input, |out| Ok(out.extend_from_slice(b"message"))).unwrap();
+        put(&mut input, |out| {
+            out.extend_from_slice(b"message");
+            Ok(())
+        })
+        .unwrap();
         input.extend_from_slice(b"next");
         let message = take(&mut input, &(0..=10)).unwrap().unwrap();
         assert_eq!((&message[..], &input[..]), (&b"message"[..], &b"next"[..]));

@@ -1,4 +1,5 @@
 //! Agreeing on a muxer inside the handshake.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod common;
 

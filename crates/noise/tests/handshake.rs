@@ -1,4 +1,5 @@
 //! Two honest peers.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Peers that break the rules, and somebody in the middle who changes bytes.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod common;
 

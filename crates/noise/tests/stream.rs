@@ -1,4 +1,5 @@
 //! `peerkit-noise` alone, over a byte pipe.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 mod common;
 

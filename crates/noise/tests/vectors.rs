@@ -1,6 +1,7 @@
 //! The published vector of the Noise community ("cacophony") for this cipher suite.
 //!
 //! It has a prologue and payloads in all messages, so it tests the engine and not libp2p's payload.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use bytes::{BufMut, BytesMut};
 use hex_literal::hex;

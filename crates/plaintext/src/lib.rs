@@ -1,1 +1,8 @@
-//! The plaintext protocol of libp2p, for tests only.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod codec;
+mod plaintext;
+
+pub use codec::MAX_EXCHANGE;
+pub use plaintext::{PROTOCOL, Plaintext};

@@ -132,6 +132,9 @@ pub trait Connection: fmt::Debug + Send + Sync + 'static {
     /// How many streams are open.
     fn stream_count(&self) -> usize;
 
+    /// Whether the remote has confirmed the connection; see [`confirmed`](Self::confirmed).
+    fn is_confirmed(&self) -> bool;
+
     /// Waits until the remote has confirmed the connection, which an optimistic
     /// dialer uses before that.
     ///

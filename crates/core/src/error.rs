@@ -157,12 +157,14 @@ impl From<NegotiationError> for SecurityError {
 #[non_exhaustive]
 pub enum UpgradeError {
     /// The deadline passed.
-    #[error("{stage} took longer than {limit:?}")]
+    #[error("{stage} took longer than {limit:?}{}", if *.heard { "" } else { ": the remote said nothing" })]
     Timeout {
         /// What was under way.
         stage: Stage,
         /// The deadline that was set.
         limit: Duration,
+        /// Whether the remote had said anything at all.
+        heard: bool,
     },
     /// No common protocol, or no multistream-select.
     #[error("{stage} failed: {source}")]

@@ -1,6 +1,14 @@
 //! Byte pipes.
 
-use std::{fmt, io, pin::Pin, task::Poll};
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+};
 
 use bytes::BytesMut;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, future::poll_fn};
@@ -23,6 +31,7 @@ pub struct Wire {
     inbound: BytesMut,
     outbound: BytesMut,
     preamble: Option<Box<dyn Preamble>>,
+    heard: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -33,7 +42,13 @@ impl Wire {
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
             preamble: None,
+            heard: Arc::default(),
         }
+    }
+
+    /// Tells, also while a handshake owns the wire, whether the remote has sent anything yet.
+    pub fn heard(&self) -> Arc<AtomicBool> {
+        self.heard.clone()
     }
 
     /// Bytes that were read and not yet used. Take from the front what you use.
@@ -104,6 +119,7 @@ impl Wire {
         let mut buffer = [0; HANDSHAKE_READ];
         let read = poll_fn(|cx| Pin::new(&mut self.io).poll_read(cx, &mut buffer)).await?;
         self.inbound.extend_from_slice(&buffer[..read]);
+        self.heard.fetch_or(read > 0, Ordering::Relaxed);
         Ok(read)
     }
 

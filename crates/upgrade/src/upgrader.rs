@@ -1,6 +1,12 @@
 //! The steps from a raw pipe to a connection.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use peerkit_core::{
@@ -79,12 +85,14 @@ impl Upgrader for StandardUpgrader {
         let shared = self.shared.clone();
         async move {
             let deadline = shared.runtime.now() + shared.config.timeout;
+            let wire = Wire::new(io);
             let run = Upgrade {
                 shared: &shared,
                 request,
                 deadline,
+                heard: wire.heard(),
             };
-            run.upgrade(io).await
+            run.upgrade(wire).await
         }
         .boxed()
     }
@@ -95,11 +103,11 @@ struct Upgrade<'a> {
     shared: &'a Shared,
     request: UpgradeRequest,
     deadline: Instant,
+    heard: Arc<AtomicBool>,
 }
 
 impl Upgrade<'_> {
-    async fn upgrade(self, io: Box<dyn Io>) -> Result<NewConnection, UpgradeError> {
-        let mut wire = Wire::new(io);
+    async fn upgrade(self, mut wire: Wire) -> Result<NewConnection, UpgradeError> {
         let security = self.choose_security(&mut wire).await?;
         let secured = self.secure(security.as_ref(), wire).await?;
         let mut channel = secured.channel;
@@ -113,8 +121,8 @@ impl Upgrade<'_> {
         let info = ConnectionInfo {
             remote_peer: secured.remote_peer,
             remote_key: secured.remote_key,
-            local_addr: self.request.local_addr,
-            remote_addr: self.request.remote_addr,
+            local_addr: self.request.local_addr.clone(),
+            remote_addr: self.request.remote_addr.clone(),
             direction: self.request.direction,
             security: security.protocol().clone(),
             muxer: muxer.protocol().clone(),
@@ -234,6 +242,10 @@ impl Upgrade<'_> {
             .saturating_duration_since(self.shared.runtime.now());
         with_deadline(self.shared.runtime.as_ref(), left, work)
             .await
-            .ok_or(UpgradeError::Timeout { stage, limit })
+            .ok_or_else(|| UpgradeError::Timeout {
+                stage,
+                limit,
+                heard: self.heard.load(Ordering::Relaxed),
+            })
     }
 }

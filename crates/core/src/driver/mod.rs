@@ -127,6 +127,10 @@ impl Connection for SessionConnection {
         self.shared.stream_count()
     }
 
+    fn is_confirmed(&self) -> bool {
+        matches!(self.shared.confirmed(), Some(Ok(())))
+    }
+
     fn confirmed(&self) -> BoxFuture<'_, Result<(), ConnectionError>> {
         async {
             loop {

@@ -1,0 +1,154 @@
+//! The table of connections.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+
+use peerkit_core::{
+    Connection, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, multiaddr::Protocol,
+};
+
+use crate::{config::Limits, permits::Permits};
+
+/// The number of a connection, unique within a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub(crate) u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What there is to know of an open connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionSummary {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The remote.
+    pub peer: PeerId,
+    /// The address on this side.
+    pub local_addr: Multiaddr,
+    /// The address on the other side.
+    pub remote_addr: Multiaddr,
+    /// Which side made it.
+    pub direction: Direction,
+    /// The security protocol.
+    pub security: ProtocolId,
+    /// The muxer.
+    pub muxer: ProtocolId,
+    /// Since when.
+    pub opened_at: Instant,
+    /// Streams that are open now.
+    pub streams: usize,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: ConnectionId,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) opened_at: Instant,
+    /// Inbound streams that are yet to agree on a protocol.
+    pub(crate) negotiations: Permits,
+    /// Running handlers.
+    pub(crate) handlers: Permits,
+}
+
+impl Entry {
+    pub(crate) fn summary(&self) -> ConnectionSummary {
+        ConnectionSummary {
+            id: self.id,
+            peer: self.info.remote_peer,
+            local_addr: self.info.local_addr.clone(),
+            remote_addr: self.info.remote_addr.clone(),
+            direction: self.info.direction,
+            security: self.info.security.clone(),
+            muxer: self.info.muxer.clone(),
+            opened_at: self.opened_at,
+            streams: self.connection.stream_count(),
+        }
+    }
+
+    fn is_relayed(&self) -> bool {
+        let mut parts = self.info.remote_addr.iter();
+        parts.any(|part| part == Protocol::P2pCircuit)
+    }
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    peers: BTreeMap<PeerId, Vec<Arc<Entry>>>,
+    total: usize,
+    inbound: usize,
+}
+
+impl Connections {
+    /// The connection to use for a new stream: direct before relayed, then the
+    /// newest, since a peer that connects again may have lost the older one.
+    pub(crate) fn best(&self, peer: &PeerId) -> Option<Arc<Entry>> {
+        let usable = self.peers.get(peer)?.iter();
+        usable
+            .filter(|entry| entry.connection.close_error().is_none())
+            .max_by_key(|entry| (!entry.is_relayed(), entry.id))
+            .cloned()
+    }
+
+    /// Whether one more may be added; otherwise the limit that speaks against it.
+    pub(crate) fn check(&self, info: &ConnectionInfo, limits: &Limits) -> Result<(), &'static str> {
+        if self.total >= limits.connections_max {
+            return Err("connections_max");
+        }
+        if info.direction == Direction::Inbound && self.inbound >= limits.inbound_connections_max {
+            return Err("inbound_connections_max");
+        }
+        if self.count(&info.remote_peer) >= limits.connections_per_peer_max {
+            return Err("connections_per_peer_max");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> usize {
+        self.total += 1;
+        self.inbound += usize::from(entry.info.direction == Direction::Inbound);
+        let of_peer = self.peers.entry(entry.info.remote_peer).or_default();
+        of_peer.push(entry);
+        of_peer.len()
+    }
+
+    /// Removes a connection; returns how many are left with its peer.
+    pub(crate) fn remove(&mut self, entry: &Entry) -> usize {
+        let peer = entry.info.remote_peer;
+        let Some(of_peer) = self.peers.get_mut(&peer) else {
+            return 0;
+        };
+        let before = of_peer.len();
+        of_peer.retain(|it| it.id != entry.id);
+        let left = of_peer.len();
+        if left < before {
+            self.total -= 1;
+            self.inbound -= usize::from(entry.info.direction == Direction::Inbound);
+        }
+        if left == 0 {
+            self.peers.remove(&peer);
+        }
+        left
+    }
+
+    pub(crate) fn count(&self, peer: &PeerId) -> usize {
+        self.peers.get(peer).map_or(0, Vec::len)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.peers.values().flatten().cloned().collect()
+    }
+
+    pub(crate) fn of(&self, peer: &PeerId) -> Vec<Arc<Entry>> {
+        self.peers.get(peer).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        self.peers.keys().copied().collect()
+    }
+}

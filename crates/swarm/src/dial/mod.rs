@@ -1,0 +1,292 @@
+//! Dialing: one attempt per peer, shared by everybody who waits for it.
+
+mod backoff;
+pub(crate) mod plan;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use async_lock::Semaphore;
+use event_listener::listener;
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Either, Shared, WeakShared, select},
+    stream::FuturesUnordered,
+};
+use peerkit_core::{
+    DialRequest, Fault, Multiaddr, NewConnection, Optimism, PeerId, Role, Stage, Transport,
+    TransportError, UpgradeError, lock,
+};
+
+use self::backoff::Backoff;
+use crate::{
+    AttemptError, DialAttempt, DialConfig, DialError, DialPlan, DialTarget, HostEvent,
+    connections::Entry, inner::Inner,
+};
+
+type Dial = Shared<BoxFuture<'static, Result<Arc<Entry>, DialError>>>;
+type WeakDial = WeakShared<BoxFuture<'static, Result<Arc<Entry>, DialError>>>;
+
+/// What there is to know about dials.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    /// Dials under way. The futures live in those who wait: when the last one goes, the dial is dropped.
+    running: Mutex<BTreeMap<DialKey, WeakDial>>,
+    backoff: Mutex<Backoff>,
+    careful: Mutex<CarefulPeers>,
+    slots: Semaphore,
+}
+
+/// Dials with the same key are one dial.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum DialKey {
+    Peer(PeerId),
+    Address(Multiaddr),
+}
+
+/// Peers that do not understand bytes sent ahead of their agreement; the oldest give way.
+#[derive(Debug, Default)]
+struct CarefulPeers(VecDeque<PeerId>);
+
+impl Dialer {
+    pub(crate) fn new(config: &DialConfig) -> Self {
+        Self {
+            running: Mutex::default(),
+            backoff: Mutex::new(Backoff::new(config)),
+            careful: Mutex::default(),
+            slots: Semaphore::new(config.concurrent_max.max(1)),
+        }
+    }
+
+    /// Remembers that a peer wants to be asked first.
+    pub(crate) fn remember_careful(&self, peer: PeerId) {
+        let mut careful = lock(&self.careful);
+        if !careful.0.contains(&peer) {
+            careful.0.push_back(peer);
+            if careful.0.len() > CAREFUL_MAX {
+                careful.0.pop_front();
+            }
+        }
+    }
+
+    fn optimism(&self, peer: Option<PeerId>) -> Optimism {
+        let careful = lock(&self.careful);
+        if peer.is_some_and(|peer| careful.0.contains(&peer)) {
+            Optimism::Careful
+        } else {
+            Optimism::Eager
+        }
+    }
+
+    fn join(&self, key: &DialKey, start: impl FnOnce() -> Dial) -> Dial {
+        let mut running = lock(&self.running);
+        running.retain(|_, dial| dial.upgrade().is_some());
+        if let Some(dial) = running.get(key).and_then(WeakShared::upgrade) {
+            return dial;
+        }
+        let dial = start();
+        if let Some(weak) = dial.downgrade() {
+            running.insert(key.clone(), weak);
+        }
+        dial
+    }
+}
+
+/// Connects to a target, or joins the dial that is under way.
+///
+/// Cancel safety: dropping the future leaves the dial to the others who wait; the last one ends it.
+pub(crate) async fn connect(
+    inner: &Arc<Inner>,
+    target: DialTarget,
+) -> Result<Arc<Entry>, DialError> {
+    inner.check_open()?;
+    if target.peer == Some(inner.local_peer) {
+        return Err(DialError::OwnPeer);
+    }
+    let key = match (target.peer, target.addrs.first()) {
+        (Some(peer), _) => DialKey::Peer(peer),
+        (None, Some(addr)) => DialKey::Address(addr.clone()),
+        (None, None) => return Err(DialError::NoTarget),
+    };
+    let dial = inner.dialer.join(&key, || {
+        let inner = inner.clone();
+        let target = target.clone();
+        async move { inner.clone().dial(target).await }
+            .boxed()
+            .shared()
+    });
+    listener!(inner.closing => closing);
+    inner.check_open()?;
+    match select(dial, closing).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(((), _)) => Err(DialError::Closed),
+    }
+}
+
+impl Inner {
+    async fn dial(self: Arc<Self>, target: DialTarget) -> Result<Arc<Entry>, DialError> {
+        let peer = target.peer;
+        let outcome = self.dial_addresses(target).await;
+        let now = self.runtime.now();
+        match (&outcome, peer) {
+            (Ok(entry), _) => lock(&self.dialer.backoff).succeeded(&entry.info.remote_peer),
+            (Err(DialError::Failed { attempts, .. }), Some(peer)) => {
+                lock(&self.dialer.backoff).failed(peer, attempts.clone(), now);
+            }
+            (Err(_), _) => {}
+        }
+        if let Err(error) = &outcome {
+            tracing::debug!(target: "peerkit::dial", %error, "dial failed");
+            let error = error.clone();
+            self.events.emit(HostEvent::DialFailed { peer, error });
+        }
+        outcome
+    }
+
+    async fn dial_addresses(self: &Arc<Self>, target: DialTarget) -> Result<Arc<Entry>, DialError> {
+        let addrs = self.addresses_to_dial(&target)?;
+        let now = self.runtime.now();
+        let plan = DialPlan::new(addrs, self.config.dial.addresses_max, now);
+        self.race(plan, target.peer)
+            .await
+            .map_err(|attempts| DialError::Failed {
+                peer: target.peer,
+                attempts: attempts.into(),
+            })
+    }
+
+    /// What was named explicitly, then what is known. A back-off counts unless an address was named.
+    fn addresses_to_dial(&self, target: &DialTarget) -> Result<Vec<Multiaddr>, DialError> {
+        let mut addrs = target.addrs.clone();
+        let Some(peer) = target.peer else {
+            return Ok(addrs);
+        };
+        let pause = lock(&self.dialer.backoff).remaining(&peer, self.runtime.now());
+        if let (true, Some((remaining, attempts))) = (addrs.is_empty(), pause) {
+            return Err(DialError::BackingOff {
+                peer,
+                remaining,
+                attempts,
+            });
+        }
+        addrs.extend(lock(&self.addresses).of(&peer));
+        if addrs.is_empty() {
+            return Err(DialError::NoAddress(peer));
+        }
+        Ok(addrs)
+    }
+
+    async fn race(
+        self: &Arc<Self>,
+        mut plan: DialPlan,
+        peer: Option<PeerId>,
+    ) -> Result<Arc<Entry>, Vec<DialAttempt>> {
+        let mut running = FuturesUnordered::new();
+        let mut failures = Vec::new();
+        let mut timer = self.runtime.timer(self.runtime.now());
+        loop {
+            while let Some(addr) = plan.poll_start(self.runtime.now(), running.len()) {
+                running.push(self.attempt(addr, peer));
+            }
+            if running.is_empty() {
+                return Err(failures);
+            }
+            let Some(next_start) = plan.poll_timeout() else {
+                match running.next().await {
+                    Some(Ok(entry)) => return Ok(entry),
+                    Some(Err(failure)) => failures.push(failure),
+                    None => {}
+                }
+                continue;
+            };
+            timer.as_mut().reset(next_start);
+            match select(running.next(), timer.as_mut()).await {
+                Either::Left((Some(Ok(entry)), _)) => return Ok(entry),
+                Either::Left((Some(Err(failure)), _)) => failures.push(failure),
+                Either::Left((None, _)) | Either::Right(((), _)) => {}
+            }
+        }
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        addr: Multiaddr,
+        peer: Option<PeerId>,
+    ) -> Result<Arc<Entry>, DialAttempt> {
+        let _slot = self.dialer.slots.acquire().await;
+        tracing::debug!(target: "peerkit::dial", %addr, "dialing");
+        let outcome = match self.dial_address(&addr, peer).await {
+            Ok(new) => self.adopt_dialed(new),
+            Err(error) => Err(AttemptError::Transport(Arc::new(error))),
+        };
+        match outcome {
+            Ok(entry) => {
+                lock(&self.addresses).add(entry.info.remote_peer, addr);
+                Ok(entry)
+            }
+            Err(error) => Err(DialAttempt { addr, error }),
+        }
+    }
+
+    fn adopt_dialed(self: &Arc<Self>, new: NewConnection) -> Result<Arc<Entry>, AttemptError> {
+        if new.info.remote_peer == self.local_peer {
+            return Err(AttemptError::OwnPeer);
+        }
+        self.adopt(new).map_err(AttemptError::Limit)
+    }
+
+    /// Dials eagerly; a remote that is confused by that is dialed again, carefully.
+    async fn dial_address(
+        &self,
+        addr: &Multiaddr,
+        peer: Option<PeerId>,
+    ) -> Result<NewConnection, TransportError> {
+        let transport = self
+            .transport_for(addr)
+            .ok_or_else(|| TransportError::UnsupportedAddress(addr.clone()))?;
+        let mut request = DialRequest {
+            addr: addr.clone(),
+            expected_peer: peer,
+            role: Role::Dialer,
+            optimism: self.dialer.optimism(peer),
+        };
+        let first = transport.dial(request.clone()).await;
+        let Err(error) = &first else { return first };
+        if request.optimism == Optimism::Careful || !may_be_confused(error) {
+            return first;
+        }
+        tracing::debug!(target: "peerkit::dial", %addr, %error, "dialing again, without sending ahead");
+        request.optimism = Optimism::Careful;
+        let second = transport.dial(request).await?;
+        self.dialer.remember_careful(second.info.remote_peer);
+        Ok(second)
+    }
+
+    pub(crate) fn transport_for(&self, addr: &Multiaddr) -> Option<&Arc<dyn Transport>> {
+        self.transports.iter().find(|it| it.supports(addr))
+    }
+}
+
+/// Whether the failure can come from bytes that were sent ahead of the remote's agreement.
+fn may_be_confused(error: &TransportError) -> bool {
+    match error {
+        TransportError::Upgrade(UpgradeError::Timeout { stage, heard, .. }) => {
+            *heard && *stage != Stage::Connect
+        }
+        TransportError::Upgrade(error) => {
+            matches!(
+                error.fault(),
+                Fault::PeerMisbehaved | Fault::Network | Fault::Incompatible
+            ) && !matches!(
+                error,
+                UpgradeError::Security(peerkit_core::SecurityError::PeerMismatch { .. })
+            )
+        }
+        _ => false,
+    }
+}
+
+/// How many careful peers are remembered.
+const CAREFUL_MAX: usize = 1024;

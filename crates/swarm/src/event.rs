@@ -1,0 +1,179 @@
+//! What happens to a host's connections.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
+use futures::Stream;
+use peerkit_core::{ConnectionError, ConnectionInfo, Multiaddr, PeerId, UpgradeError};
+
+use crate::{ConnectionId, DialError, ListenerId};
+
+/// Something has happened to a host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HostEvent {
+    /// The host can be reached here.
+    Listening {
+        /// Which listener.
+        listener: ListenerId,
+        /// Where, without `/p2p`.
+        addr: Multiaddr,
+    },
+    /// The host can't be reached there any more.
+    ListenAddressExpired {
+        /// Which listener.
+        listener: ListenerId,
+        /// Where, without `/p2p`.
+        addr: Multiaddr,
+    },
+    /// A listener has ended.
+    ListenerClosed {
+        /// Which listener.
+        listener: ListenerId,
+    },
+    /// There is a new connection.
+    Connected {
+        /// Its number.
+        connection: ConnectionId,
+        /// Who, where and how.
+        info: Arc<ConnectionInfo>,
+        /// How many connections there are now with this peer.
+        count: usize,
+    },
+    /// A connection has ended.
+    Disconnected {
+        /// Its number.
+        connection: ConnectionId,
+        /// The remote.
+        peer: PeerId,
+        /// Why.
+        reason: ConnectionError,
+        /// How many connections are left with this peer.
+        remaining: usize,
+    },
+    /// Somebody connected, but the connection could not be secured or multiplexed.
+    InboundFailed {
+        /// From where.
+        remote_addr: Multiaddr,
+        /// Why.
+        error: Arc<UpgradeError>,
+    },
+    /// An inbound connection was refused because of a limit.
+    InboundRefused {
+        /// From where.
+        remote_addr: Multiaddr,
+        /// The limit, by the name of its setting.
+        limit: &'static str,
+    },
+    /// A dial has failed.
+    DialFailed {
+        /// Whom it was to reach, if that was known.
+        peer: Option<PeerId>,
+        /// Why.
+        error: DialError,
+    },
+    /// The protocols that this host handles have changed.
+    ProtocolsChanged,
+    /// The reader was too slow: so many events were dropped before this one.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+}
+
+/// A stream of [`HostEvent`]s, from the moment of [`Host::events`](crate::Host::events) on.
+///
+/// It is bounded: a reader that lags behind loses the oldest events and is told by
+/// [`HostEvent::Lagged`]. It ends when the host is closed.
+#[derive(Debug)]
+pub struct Events {
+    receiver: Receiver<HostEvent>,
+}
+
+impl Events {
+    /// The next event; `None` once the host is closed.
+    ///
+    /// Cancel safety: no event is lost.
+    pub async fn next(&mut self) -> Option<HostEvent> {
+        futures::StreamExt::next(self).await
+    }
+}
+
+impl Stream for Events {
+    type Item = HostEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<HostEvent>> {
+        let event = ready!(Pin::new(&mut self.receiver).poll_recv(cx));
+        Poll::Ready(match event {
+            Some(Ok(event)) => Some(event),
+            Some(Err(RecvError::Overflowed(missed))) => Some(HostEvent::Lagged { missed }),
+            Some(Err(RecvError::Closed)) | None => None,
+        })
+    }
+}
+
+/// The sending side. When it is full, the oldest event gives way.
+#[derive(Debug)]
+pub(crate) struct EventBus {
+    sender: Sender<HostEvent>,
+    /// Keeps the channel open while nobody listens.
+    idle: InactiveReceiver<HostEvent>,
+}
+
+impl EventBus {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let (mut sender, receiver) = async_broadcast::broadcast(capacity.max(1));
+        sender.set_overflow(true);
+        sender.set_await_active(false);
+        Self {
+            sender,
+            idle: receiver.deactivate(),
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        Events {
+            receiver: self.idle.activate_cloned(),
+        }
+    }
+
+    pub(crate) fn emit(&self, event: HostEvent) {
+        if self.sender.receiver_count() > 0 {
+            // Fails only when the channel is closed, and then nobody cares.
+            let _ = self.sender.try_broadcast(event);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.sender.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_is_told_what_it_missed() {
+        let bus = EventBus::new(2);
+        let mut events = bus.subscribe();
+        for _ in 0..5 {
+            bus.emit(HostEvent::ProtocolsChanged);
+        }
+        let first = block_on(events.next());
+        assert!(matches!(first, Some(HostEvent::Lagged { missed: 3 })));
+        assert!(matches!(
+            block_on(events.next()),
+            Some(HostEvent::ProtocolsChanged)
+        ));
+        bus.close();
+        assert!(block_on(events.next()).is_some());
+        assert!(block_on(events.next()).is_none());
+    }
+}

@@ -1,0 +1,150 @@
+//! Which code answers which protocol.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, RwLock},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use peerkit_core::ProtocolId;
+
+use crate::{
+    Stream,
+    permits::{Permit, Permits},
+};
+
+/// Answers the streams of a protocol. Async closures that take a [`Stream`] are handlers.
+///
+/// Each stream gets a task of its own. A handler that returns has let go of its
+/// stream: close it first, or what was not closed is reset.
+pub trait StreamHandler: Send + Sync + 'static {
+    /// Answers one stream.
+    fn handle(&self, stream: Stream) -> BoxFuture<'static, ()>;
+}
+
+impl<F, Answer> StreamHandler for F
+where
+    F: Fn(Stream) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output: HandlerOutcome> + Send + 'static,
+{
+    fn handle(&self, stream: Stream) -> BoxFuture<'static, ()> {
+        let protocol = stream.protocol().clone();
+        let peer = stream.remote_peer();
+        self(stream)
+            .map(move |outcome| {
+                if let Some(error) = outcome.error() {
+                    tracing::debug!(target: "peerkit::handler", %protocol, %peer, %error, "a handler failed");
+                }
+            })
+            .boxed()
+    }
+}
+
+/// What a handler may return: nothing, or a result whose error is logged.
+pub trait HandlerOutcome {
+    /// The error, in words.
+    fn error(self) -> Option<String>;
+}
+
+impl HandlerOutcome for () {
+    fn error(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T, E: fmt::Display> HandlerOutcome for Result<T, E> {
+    fn error(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// The table of handlers; readers take a snapshot.
+pub(crate) struct Handlers {
+    table: RwLock<Arc<Table>>,
+    per_protocol_max: usize,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Table {
+    entries: BTreeMap<ProtocolId, Entry>,
+    ids: Arc<[ProtocolId]>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    handler: Arc<dyn StreamHandler>,
+    permits: Permits,
+}
+
+impl Handlers {
+    pub(crate) fn new(per_protocol_max: usize) -> Self {
+        Self {
+            table: RwLock::default(),
+            per_protocol_max,
+        }
+    }
+
+    pub(crate) fn set(&self, protocols: Vec<ProtocolId>, handler: Arc<dyn StreamHandler>) {
+        self.update(|entries| {
+            let permits = Permits::new(self.per_protocol_max);
+            for protocol in protocols {
+                let entry = Entry {
+                    handler: handler.clone(),
+                    permits: permits.clone(),
+                };
+                entries.insert(protocol, entry);
+            }
+        });
+    }
+
+    pub(crate) fn remove(&self, protocol: &str) -> bool {
+        self.update(|entries| entries.remove(protocol).is_some())
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Table> {
+        self.table
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut BTreeMap<ProtocolId, Entry>) -> T) -> T {
+        let mut table = self
+            .table
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut entries = table.entries.clone();
+        let output = change(&mut entries);
+        let ids = entries.keys().cloned().collect();
+        *table = Arc::new(Table { entries, ids });
+        output
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.snapshot().ids.iter()).finish()
+    }
+}
+
+impl Table {
+    /// The protocols, in order.
+    pub(crate) fn ids(&self) -> Arc<[ProtocolId]> {
+        self.ids.clone()
+    }
+
+    /// The handler and a permit to run it. `Err` means that too many run already.
+    pub(crate) fn admit(
+        &self,
+        protocol: &ProtocolId,
+    ) -> Option<Result<(Arc<dyn StreamHandler>, Permit), ()>> {
+        let entry = self.entries.get(protocol)?;
+        let permit = entry.permits.try_acquire();
+        Some(
+            permit
+                .map(|permit| (entry.handler.clone(), permit))
+                .ok_or(()),
+        )
+    }
+}

@@ -1,0 +1,317 @@
+//! The handle of a node.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use futures::FutureExt;
+use peerkit_core::{
+    CloseReason, Keypair, ListenError, Multiaddr, PeerId, ProtocolId, PublicKey, Runtime,
+    Transport, lock,
+};
+
+use crate::{
+    ConnectionId, ConnectionSummary, DialError, DialTarget, Events, HostConfig, HostEvent,
+    ListenerId, OpenStreamError, Protocols, Stream, StreamHandler, inner::Inner, listen,
+};
+
+/// A node: it listens, dials, opens streams and answers them.
+///
+/// Clones are the same node; cloning is cheap and every method takes `&self`.
+/// Nothing has to be polled: the node runs in tasks of its runtime until
+/// [`close`](Self::close), or until the last clone is dropped.
+#[derive(Clone)]
+pub struct Host {
+    handle: Arc<Handle>,
+}
+
+/// Closes the node, in the background, when the last handle goes.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.inner.begin_close() {
+            let inner = self.inner.clone();
+            let goodbye = async move { inner.finish_close().await };
+            self.inner.runtime.spawn(goodbye.boxed());
+        }
+    }
+}
+
+/// A handle that does not keep the node alive; for tasks of the node's own services.
+#[derive(Clone)]
+pub struct WeakHost {
+    handle: Weak<Handle>,
+}
+
+impl WeakHost {
+    /// The node, unless it is gone.
+    pub fn upgrade(&self) -> Option<Host> {
+        self.handle.upgrade().map(|handle| Host { handle })
+    }
+}
+
+impl Host {
+    /// A node with the given identity on the given runtime; transports are added to the builder.
+    pub fn builder(keypair: Keypair, runtime: Arc<dyn Runtime>) -> HostBuilder {
+        HostBuilder {
+            keypair,
+            runtime,
+            transports: Vec::new(),
+            config: HostConfig::default(),
+        }
+    }
+
+    /// This node's identity.
+    pub fn local_peer(&self) -> PeerId {
+        self.inner().local_peer
+    }
+
+    /// This node's public key.
+    pub fn public_key(&self) -> PublicKey {
+        self.inner().keypair.public()
+    }
+
+    /// This node's key pair, for services that sign.
+    pub fn keypair(&self) -> &Keypair {
+        &self.inner().keypair
+    }
+
+    /// The runtime on which this node runs.
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.inner().runtime
+    }
+
+    /// The configuration with which this node was built.
+    pub fn config(&self) -> &HostConfig {
+        &self.inner().config
+    }
+
+    /// A handle that does not keep the node alive.
+    pub fn downgrade(&self) -> WeakHost {
+        WeakHost {
+            handle: Arc::downgrade(&self.handle),
+        }
+    }
+
+    /// Listens on an address and returns the first address at which the listener can be
+    /// reached; port 0 lets the system choose. An unspecified IP address listens on all
+    /// interfaces; [`listen_addrs`](Self::listen_addrs) has them all.
+    ///
+    /// Cancel safety: a cancelled call may leave a listener open.
+    pub async fn listen(&self, addr: Multiaddr) -> Result<(ListenerId, Multiaddr), ListenError> {
+        listen::listen(self.inner(), addr).await
+    }
+
+    /// Stops a listener; its connections go on. False when it was closed before.
+    pub fn stop_listening(&self, listener: ListenerId) -> bool {
+        self.inner().listeners.close(listener)
+    }
+
+    /// The addresses at which this node listens, without `/p2p`.
+    pub fn listen_addrs(&self) -> Vec<Multiaddr> {
+        self.inner().listeners.addrs()
+    }
+
+    /// The addresses to give to others: those of [`listen_addrs`](Self::listen_addrs) with this node's `/p2p`.
+    pub fn addrs(&self) -> Vec<Multiaddr> {
+        let peer = self.local_peer();
+        let with_peer = |addr: Multiaddr| addr.with(peerkit_core::multiaddr::Protocol::P2p(peer));
+        self.listen_addrs().into_iter().map(with_peer).collect()
+    }
+
+    /// Answers the streams of one protocol, or of several, with `handler`; a former handler is replaced.
+    ///
+    /// ```
+    /// # fn example(host: &peerkit_swarm::Host) {
+    /// use peerkit_swarm::Stream;
+    ///
+    /// host.set_stream_handler("/echo/1.0.0", |stream: Stream| async move {
+    ///     futures::io::copy(&stream, &mut &stream).await.map(drop)
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a name is not a valid [`ProtocolId`]. Parse names that come from outside first.
+    pub fn set_stream_handler(&self, protocols: impl Protocols, handler: impl StreamHandler) {
+        let protocols = protocols
+            .into_protocols()
+            .unwrap_or_else(|error| panic!("{error}"));
+        self.inner().handlers.set(protocols, Arc::new(handler));
+        self.inner().events.emit(HostEvent::ProtocolsChanged);
+    }
+
+    /// Answers a protocol no longer; running handlers go on. False when there was no handler.
+    pub fn remove_stream_handler(&self, protocol: &str) -> bool {
+        let removed = self.inner().handlers.remove(protocol);
+        if removed {
+            self.inner().events.emit(HostEvent::ProtocolsChanged);
+        }
+        removed
+    }
+
+    /// The protocols that this node answers, in order.
+    pub fn protocols(&self) -> Vec<ProtocolId> {
+        self.inner().handlers.snapshot().ids().to_vec()
+    }
+
+    /// Connects to a peer, or returns the connection that there is.
+    ///
+    /// Several addresses are raced, and calls for the same peer share one attempt.
+    /// Returns once the remote has confirmed the connection. Every step has a deadline.
+    ///
+    /// Cancel safety: dropping the future ends the attempt, unless others wait for it.
+    pub async fn connect(&self, target: impl Into<DialTarget>) -> Result<PeerId, DialError> {
+        let entry = self.inner().reach_confirmed(target.into()).await?;
+        Ok(entry.info.remote_peer)
+    }
+
+    /// Opens a stream to a peer; connects first if need be.
+    ///
+    /// With one protocol the stream is ready at once: the proposal travels with the
+    /// first bytes, and a remote that does not support it shows in the first read (see
+    /// [`Stream`]). With several protocols the call waits for the remote's choice.
+    ///
+    /// Cancel safety: dropping the future leaves no stream behind.
+    pub async fn open_stream(
+        &self,
+        target: impl Into<DialTarget>,
+        protocols: impl Protocols,
+    ) -> Result<Stream, OpenStreamError> {
+        let protocols = protocols.into_protocols()?;
+        self.inner().open_stream(target.into(), protocols).await
+    }
+
+    /// What happens from now on. The stream is bounded; a slow reader is told what it missed.
+    pub fn events(&self) -> Events {
+        self.inner().events.subscribe()
+    }
+
+    /// The peers with which there is a connection, in order.
+    pub fn peers(&self) -> Vec<PeerId> {
+        lock(&self.inner().connections).peers()
+    }
+
+    /// Whether there is a connection with the peer.
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        lock(&self.inner().connections).count(peer) > 0
+    }
+
+    /// All open connections, by peer.
+    pub fn connections(&self) -> Vec<ConnectionSummary> {
+        let entries = lock(&self.inner().connections).all();
+        entries.iter().map(|entry| entry.summary()).collect()
+    }
+
+    /// Closes all connections with a peer.
+    pub fn disconnect(&self, peer: &PeerId) {
+        for entry in lock(&self.inner().connections).of(peer) {
+            entry.connection.close(CloseReason::Normal);
+        }
+    }
+
+    /// Closes one connection.
+    pub fn close_connection(&self, connection: ConnectionId) {
+        let entries = lock(&self.inner().connections).all();
+        if let Some(entry) = entries.iter().find(|entry| entry.id == connection) {
+            entry.connection.close(CloseReason::Normal);
+        }
+    }
+
+    /// Remembers where a peer may be, for later dials. Bounded; the oldest give way.
+    pub fn add_address(&self, peer: PeerId, addr: Multiaddr) {
+        let (addr, named) = crate::target::split_peer(addr);
+        if named.is_none_or(|named| named == peer) {
+            lock(&self.inner().addresses).add(peer, addr);
+        }
+    }
+
+    /// The known addresses of a peer, the most recently confirmed first.
+    pub fn known_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        lock(&self.inner().addresses).of(peer)
+    }
+
+    /// Runs a task that ends with the node; for services. Hold a [`WeakHost`] in it.
+    /// False when the node is closed.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        self.inner().tasks.spawn(self.runtime().as_ref(), task)
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.inner().is_closed()
+    }
+
+    /// Stops listening and dialing, lets connections say goodbye, ends every task and waits for it.
+    ///
+    /// Idempotent; bounded by [`HostConfig::close_timeout`] plus the time that tasks
+    /// need to reach their next await. Called from within a task of the node, that task ends here.
+    ///
+    /// Cancel safety: closing goes on; call again to wait for its end.
+    pub async fn close(&self) {
+        self.inner().begin_close();
+        self.inner().finish_close().await;
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("local_peer", &self.local_peer())
+            .field("listen_addrs", &self.listen_addrs())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WeakHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakHost").finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Host`].
+#[derive(Debug)]
+pub struct HostBuilder {
+    keypair: Keypair,
+    runtime: Arc<dyn Runtime>,
+    transports: Vec<Arc<dyn Transport>>,
+    config: HostConfig,
+}
+
+impl HostBuilder {
+    /// Adds a transport; the first that supports an address is used for it.
+    pub fn transport(self, transport: impl Transport) -> Self {
+        self.shared_transport(Arc::new(transport))
+    }
+
+    /// Adds a transport that others may hold as well.
+    pub fn shared_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transports.push(transport);
+        self
+    }
+
+    /// Replaces the configuration.
+    pub fn config(mut self, config: HostConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The node; it begins to run at once.
+    pub fn build(self) -> Host {
+        let inner = Inner::new(self.keypair, self.runtime, self.transports, self.config);
+        Host {
+            handle: Arc::new(Handle {
+                inner: Arc::new(inner),
+            }),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Streams that the remote opens.
+
+use std::{sync::Arc, task::Poll};
+
+use bytes::BytesMut;
+use futures::future::poll_fn;
+use peerkit_core::{MuxedStream, NegotiationError, ProtocolId, ResetCode, with_deadline};
+use peerkit_multistream::Listener;
+
+use crate::{Stream, connections::Entry, handlers::Table, inner::Inner, permits::Permit};
+
+/// Accepts streams until the connection ends, then takes it off the table.
+pub(crate) async fn serve(inner: Arc<Inner>, entry: Arc<Entry>) {
+    let reason = loop {
+        match entry.connection.accept().await {
+            Ok(muxed) => answer(&inner, &entry, muxed),
+            Err(reason) => break reason,
+        }
+    };
+    inner.departed(&entry, reason);
+}
+
+/// Answers one stream in a task of its own, unless too many are being negotiated.
+fn answer(inner: &Arc<Inner>, entry: &Arc<Entry>, muxed: Box<dyn MuxedStream>) {
+    let Some(negotiation) = entry.negotiations.try_acquire() else {
+        muxed.reset(ResetCode::LIMIT_EXCEEDED);
+        return;
+    };
+    let task = Answering {
+        inner: inner.clone(),
+        entry: entry.clone(),
+        negotiation,
+    };
+    inner.tasks.spawn(inner.runtime.as_ref(), task.run(muxed));
+}
+
+struct Answering {
+    inner: Arc<Inner>,
+    entry: Arc<Entry>,
+    negotiation: Permit,
+}
+
+impl Answering {
+    async fn run(self, muxed: Box<dyn MuxedStream>) {
+        let table = self.inner.handlers.snapshot();
+        let limit = self.inner.config.negotiation_timeout;
+        let negotiation = negotiate(muxed.as_ref(), &table);
+        let outcome = with_deadline(self.inner.runtime.as_ref(), limit, negotiation).await;
+        let (protocol, rest) = match outcome {
+            Some(Ok(agreed)) => agreed,
+            Some(Err(error)) => {
+                tracing::debug!(target: "peerkit::stream", peer = %self.entry.info.remote_peer, %error, "no protocol was agreed on");
+                muxed.reset(ResetCode::NEGOTIATION_FAILED);
+                return;
+            }
+            None => {
+                muxed.reset(ResetCode::NEGOTIATION_FAILED);
+                return;
+            }
+        };
+        drop(self.negotiation);
+        let stream = Stream::inbound(muxed, self.entry.clone(), protocol, rest);
+        handle(&table, &self.entry, stream).await;
+    }
+}
+
+/// Runs the handler, unless too many run already.
+async fn handle(table: &Table, entry: &Entry, stream: Stream) {
+    let admitted = table.admit(stream.protocol());
+    let (Some(Ok((handler, _of_protocol))), Some(_of_connection)) =
+        (admitted, entry.handlers.try_acquire())
+    else {
+        stream.reset(ResetCode::LIMIT_EXCEEDED);
+        return;
+    };
+    tracing::trace!(target: "peerkit::stream", peer = %entry.info.remote_peer, protocol = %stream.protocol(), "inbound stream");
+    handler.handle(stream).await;
+}
+
+/// Agrees on a protocol; what was read beyond that is returned as well.
+async fn negotiate(
+    muxed: &dyn MuxedStream,
+    table: &Table,
+) -> Result<(ProtocolId, BytesMut), NegotiationError> {
+    let mut listener = Listener::new(table.ids());
+    let mut input = BytesMut::new();
+    loop {
+        let outcome = listener.handle_read(&mut input);
+        while let Some(message) = listener.poll_transmit() {
+            write_all(muxed, &message).await?;
+        }
+        if let Poll::Ready(outcome) = outcome {
+            return Ok((outcome?, input));
+        }
+        read_some(muxed, &mut input).await?;
+    }
+}
+
+pub(crate) async fn write_all(muxed: &dyn MuxedStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let written = poll_fn(|cx| muxed.poll_write(cx, bytes)).await?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+pub(crate) async fn read_some(
+    muxed: &dyn MuxedStream,
+    input: &mut BytesMut,
+) -> std::io::Result<()> {
+    let mut buffer = [0; 1024];
+    let read = poll_fn(|cx| muxed.poll_read(cx, &mut buffer)).await?;
+    if read == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    input.extend_from_slice(&buffer[..read]);
+    Ok(())
+}

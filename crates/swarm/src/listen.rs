@@ -1,0 +1,200 @@
+//! Listening.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use futures::{
+    channel::oneshot,
+    future::{Either, poll_fn, select},
+};
+use peerkit_core::{Incoming, ListenError, Listener, ListenerEvent, Multiaddr, lock};
+
+use crate::{HostEvent, inner::Inner, target::split_peer};
+
+/// The number of a listener, unique within a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(u64);
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The listeners of a host and the addresses they have.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    open: BTreeMap<ListenerId, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    addrs: BTreeSet<Multiaddr>,
+    /// Dropped to stop the listener's task.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Listeners {
+    fn register(&self, stop: oneshot::Sender<()>) -> ListenerId {
+        let mut state = lock(&self.state);
+        state.next += 1;
+        let id = ListenerId(state.next);
+        let open = Open {
+            addrs: BTreeSet::new(),
+            _stop: stop,
+        };
+        state.open.insert(id, open);
+        id
+    }
+
+    /// Stops a listener; false when there is none of that number.
+    pub(crate) fn close(&self, id: ListenerId) -> bool {
+        lock(&self.state).open.remove(&id).is_some()
+    }
+
+    pub(crate) fn close_all(&self) {
+        lock(&self.state).open.clear();
+    }
+
+    pub(crate) fn addrs(&self) -> Vec<Multiaddr> {
+        let state = lock(&self.state);
+        let mut addrs: Vec<_> = state
+            .open
+            .values()
+            .flat_map(|it| it.addrs.clone())
+            .collect();
+        addrs.dedup();
+        addrs
+    }
+
+    fn change(&self, id: ListenerId, change: impl FnOnce(&mut BTreeSet<Multiaddr>)) {
+        if let Some(open) = lock(&self.state).open.get_mut(&id) {
+            change(&mut open.addrs);
+        }
+    }
+}
+
+/// Opens a listener and waits for its first address.
+pub(crate) async fn listen(
+    inner: &Arc<Inner>,
+    addr: Multiaddr,
+) -> Result<(ListenerId, Multiaddr), ListenError> {
+    let (addr, _) = split_peer(addr);
+    inner.check_open().map_err(|_| ListenError::Closed)?;
+    let transport = inner
+        .transport_for(&addr)
+        .ok_or_else(|| ListenError::UnsupportedAddress(addr.clone()))?;
+    let listener = transport.listen(addr).await?;
+    let (stop, stopped) = oneshot::channel();
+    let (first_addr, first) = oneshot::channel();
+    let id = inner.listeners.register(stop);
+    let task = Accepting {
+        inner: inner.clone(),
+        id,
+        first_addr: Some(first_addr),
+    };
+    let spawned = inner
+        .tasks
+        .spawn(inner.runtime.as_ref(), task.run(listener, stopped));
+    if !spawned || inner.is_closed() {
+        inner.listeners.close(id);
+        return Err(ListenError::Closed);
+    }
+    let first = first.await.map_err(|_| ListenError::Closed)?;
+    Ok((id, first))
+}
+
+/// The task of one listener.
+struct Accepting {
+    inner: Arc<Inner>,
+    id: ListenerId,
+    first_addr: Option<oneshot::Sender<Multiaddr>>,
+}
+
+impl Accepting {
+    async fn run(mut self, mut listener: Box<dyn Listener>, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let event = poll_fn(|cx| listener.poll_event(cx));
+            match select(&mut stopped, event).await {
+                Either::Left(_) | Either::Right((None, _)) => break,
+                Either::Right((Some(event), _)) => self.handle(event),
+            }
+        }
+        self.inner.listeners.close(self.id);
+        let listener = self.id;
+        self.inner
+            .events
+            .emit(HostEvent::ListenerClosed { listener });
+    }
+
+    fn handle(&mut self, event: ListenerEvent) {
+        let listener = self.id;
+        match event {
+            ListenerEvent::NewAddress(addr) => {
+                self.inner.listeners.change(listener, |addrs| {
+                    addrs.insert(addr.clone());
+                });
+                if let Some(first) = self.first_addr.take() {
+                    // Nobody waits for it when the call to listen was cancelled.
+                    let _ = first.send(addr.clone());
+                }
+                self.inner
+                    .events
+                    .emit(HostEvent::Listening { listener, addr });
+            }
+            ListenerEvent::ExpiredAddress(addr) => {
+                self.inner.listeners.change(listener, |addrs| {
+                    addrs.remove(&addr);
+                });
+                let event = HostEvent::ListenAddressExpired { listener, addr };
+                self.inner.events.emit(event);
+            }
+            ListenerEvent::Incoming(incoming) => self.accept(incoming),
+            other => tracing::debug!(target: "peerkit::listen", ?other, "not understood"),
+        }
+    }
+
+    /// Upgrades in a task of its own, unless too many upgrades are under way.
+    fn accept(&self, incoming: Incoming) {
+        let inner = self.inner.clone();
+        let remote_addr = incoming.remote_addr;
+        let Some(permit) = inner.upgrades.try_acquire() else {
+            let limit = "inbound_upgrades_max";
+            inner
+                .events
+                .emit(HostEvent::InboundRefused { remote_addr, limit });
+            return;
+        };
+        let upgrade = async move {
+            let outcome = incoming.upgrade.await;
+            drop(permit);
+            match outcome {
+                Ok(new) if new.info.remote_peer == inner.local_peer => {}
+                Ok(new) => {
+                    if let Err(limit) = inner.adopt(new) {
+                        inner
+                            .events
+                            .emit(HostEvent::InboundRefused { remote_addr, limit });
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(target: "peerkit::listen", %remote_addr, %error, "upgrade failed");
+                    let error = Arc::new(error);
+                    inner
+                        .events
+                        .emit(HostEvent::InboundFailed { remote_addr, error });
+                }
+            }
+        };
+        self.inner.tasks.spawn(self.inner.runtime.as_ref(), upgrade);
+    }
+}

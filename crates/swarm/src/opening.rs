@@ -1,0 +1,471 @@
+//! The beginning of a stream: the optimistic proposal and the answer to it.
+//!
+//! ```text
+//!            first write: proposal + data        answer read
+//! Proposing ------------------------------> Waiting -----------> settled
+//!                                             | the remote refuses the connection's
+//!                                             | optimistic muxer: dial again, replay
+//!                                             v
+//!                                          Waiting on a second stream
+//! ```
+//!
+//! A reader and a writer may be here at the same time, while the muxer remembers
+//! one waker for each direction. So whoever works for the other (a reader that
+//! sends the proposal, a writer that closes and waits for the answer) leaves the
+//! other's waker here, and it is woken when the step is done.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use peerkit_core::{
+    ConnectionError, MuxedStream, NegotiationError, ProtocolId, ResetCode, Runtime, StreamError,
+    Timer,
+};
+use peerkit_multistream::Dialer;
+use smallvec::SmallVec;
+
+use crate::{connections::Entry, inbound::write_all, inner::Inner};
+
+/// What is left to do at the beginning of a stream.
+pub(crate) struct Opening {
+    /// The proposal, as far as it was not sent.
+    unsent: Bytes,
+    /// Waits for the answer to the proposal.
+    answer: Option<Answer>,
+    /// What was read behind the negotiation.
+    input: BytesMut,
+    /// How to begin again while the connection is not confirmed.
+    retry: Option<Retry>,
+    replacement: Option<Arc<dyn MuxedStream>>,
+    failed: Option<StreamError>,
+    write_closed: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    progress: bool,
+}
+
+struct Answer {
+    dialer: Dialer,
+    protocol: ProtocolId,
+    runtime: Arc<dyn Runtime>,
+    limit: Duration,
+    timer: Option<Pin<Box<dyn Timer>>>,
+}
+
+/// What it takes to begin again on another connection.
+struct Retry {
+    inner: Arc<Inner>,
+    entry: Arc<Entry>,
+    proposal: Bytes,
+    /// What the application has written so far.
+    written: BytesMut,
+    confirmed: Option<BoxFuture<'static, Result<(), ConnectionError>>>,
+    reopening: Option<Reopening>,
+}
+
+type Reopening = Shared<BoxFuture<'static, Result<Arc<dyn MuxedStream>, StreamError>>>;
+
+impl Opening {
+    /// The protocol is agreed on; `rest` was read behind the negotiation.
+    pub(crate) fn agreed(rest: BytesMut) -> Self {
+        Self {
+            unsent: Bytes::new(),
+            answer: None,
+            input: rest,
+            retry: None,
+            replacement: None,
+            failed: None,
+            write_closed: false,
+            reader: None,
+            writer: None,
+            progress: false,
+        }
+    }
+
+    /// Proposes one protocol together with the first bytes.
+    pub(crate) fn optimistic(inner: &Arc<Inner>, entry: &Arc<Entry>, protocol: ProtocolId) -> Self {
+        let mut dialer = Dialer::new(vec![protocol.clone()]);
+        let proposal = dialer.poll_transmit().unwrap_or_default();
+        let retry = (!entry.connection.is_confirmed()).then(|| Retry {
+            inner: inner.clone(),
+            entry: entry.clone(),
+            proposal: proposal.clone(),
+            written: BytesMut::new(),
+            confirmed: None,
+            reopening: None,
+        });
+        Self {
+            unsent: proposal,
+            answer: Some(Answer {
+                dialer,
+                protocol,
+                runtime: inner.runtime.clone(),
+                limit: inner.config.negotiation_timeout,
+                timer: None,
+            }),
+            retry,
+            ..Self::agreed(BytesMut::new())
+        }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unsent.is_empty()
+            && self.answer.is_none()
+            && self.input.is_empty()
+            && self.retry.is_none()
+            && self.replacement.is_none()
+            && self.failed.is_none()
+    }
+
+    /// The stream to use from now on, if the remote had to be dialed again.
+    pub(crate) fn take_replacement(&mut self) -> Option<Arc<dyn MuxedStream>> {
+        self.replacement.take()
+    }
+
+    /// Those to wake after a step was done.
+    pub(crate) fn take_wakers(&mut self) -> SmallVec<[Waker; 2]> {
+        if !std::mem::take(&mut self.progress) {
+            return SmallVec::new();
+        }
+        self.reader
+            .take()
+            .into_iter()
+            .chain(self.writer.take())
+            .collect()
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        remember(&mut self.reader, cx);
+        ready!(self.poll_confirmed(cx, io))?;
+        if self.input.is_empty() {
+            return io.poll_read(cx, buffer);
+        }
+        let count = buffer.len().min(self.input.len());
+        self.input.copy_to_slice(&mut buffer[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        remember(&mut self.writer, cx);
+        ready!(self.poll_room(cx))?;
+        let outcome = if self.unsent.is_empty() {
+            io.poll_write(cx, data)
+        } else {
+            self.poll_write_proposal(cx, io, data)
+        };
+        let count = ready!(self.poll_or_retry(cx, outcome))?;
+        if let Some(retry) = &mut self.retry {
+            retry.written.extend_from_slice(&data[..count]);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+    ) -> Poll<io::Result<()>> {
+        remember(&mut self.writer, cx);
+        ready!(self.poll_propose(cx, io))?;
+        io.poll_flush(cx)
+    }
+
+    /// Closes the write side and waits for the answer, so that a one-way stream
+    /// learns whether anybody understood it.
+    pub(crate) fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+    ) -> Poll<io::Result<()>> {
+        remember(&mut self.writer, cx);
+        ready!(self.poll_propose(cx, io))?;
+        if !self.is_retrying() {
+            let outcome = io.poll_close(cx);
+            ready!(self.poll_or_retry(cx, outcome))?;
+            self.write_closed = true;
+        }
+        self.poll_confirmed(cx, io)
+    }
+
+    /// Sends the proposal if need be and waits for the answer.
+    pub(crate) fn poll_confirmed(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_propose(cx, io))?;
+        while self.answer.is_some() && self.replacement.is_none() {
+            if self.is_retrying() {
+                ready!(self.poll_retry(cx))?;
+                continue;
+            }
+            let outcome = self.poll_answer(cx, io);
+            ready!(self.poll_or_retry(cx, outcome))?;
+        }
+        if self.replacement.is_some() {
+            // The caller moves over to it and calls again.
+            return Poll::Pending;
+        }
+        Poll::Ready(self.check())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.failed
+            .clone()
+            .map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn poll_propose(&mut self, cx: &mut Context<'_>, io: &dyn MuxedStream) -> Poll<io::Result<()>> {
+        self.check()?;
+        while !self.unsent.is_empty() {
+            let outcome = self.poll_write_proposal(cx, io, &[]);
+            ready!(self.poll_or_retry(cx, outcome))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends the proposal and data behind it; tells how much of the data went along.
+    fn poll_write_proposal(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        while !self.unsent.is_empty() {
+            let together = data.len().min(TOGETHER_MAX);
+            let mut bytes = BytesMut::with_capacity(self.unsent.len() + together);
+            bytes.extend_from_slice(&self.unsent);
+            bytes.extend_from_slice(&data[..together]);
+            let written = ready!(io.poll_write(cx, &bytes))?;
+            let of_proposal = written.min(self.unsent.len());
+            self.unsent.advance(of_proposal);
+            self.progress |= self.unsent.is_empty();
+            if written > of_proposal {
+                return Poll::Ready(Ok(written - of_proposal));
+            }
+        }
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        io.poll_write(cx, data)
+    }
+
+    /// Reads until the answer is complete.
+    fn poll_answer(&mut self, cx: &mut Context<'_>, io: &dyn MuxedStream) -> Poll<io::Result<()>> {
+        while let Some(answer) = &mut self.answer {
+            if let Poll::Ready(outcome) = answer.dialer.handle_read(&mut self.input) {
+                let protocol = answer.protocol.clone();
+                return Poll::Ready(self.settle(outcome, protocol, io));
+            }
+            let mut buffer = [0; 512];
+            match io.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Poll::Ready(Ok(read)) => self.input.extend_from_slice(&buffer[..read]),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(answer.poll_deadline(cx));
+                    let error =
+                        StreamError::Limit("the remote did not answer the proposal in time");
+                    io.reset(ResetCode::NEGOTIATION_FAILED);
+                    return Poll::Ready(self.fail(error));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn settle(
+        &mut self,
+        outcome: Result<ProtocolId, NegotiationError>,
+        protocol: ProtocolId,
+        io: &dyn MuxedStream,
+    ) -> io::Result<()> {
+        self.answer = None;
+        self.retry = None;
+        self.progress = true;
+        let error = match outcome {
+            Ok(_) => return Ok(()),
+            Err(NegotiationError::Unsupported { .. }) => StreamError::Unsupported(protocol),
+            Err(NegotiationError::Malformed(what) | NegotiationError::Limit(what)) => {
+                StreamError::Malformed(what)
+            }
+            Err(_) => StreamError::Malformed("the negotiation failed"),
+        };
+        io.reset(ResetCode::NEGOTIATION_FAILED);
+        self.fail(error)
+    }
+
+    fn fail(&mut self, error: StreamError) -> io::Result<()> {
+        self.answer = None;
+        self.retry = None;
+        self.unsent = Bytes::new();
+        self.progress = true;
+        self.failed = Some(error);
+        self.check()
+    }
+
+    /// While the connection is not confirmed, only so much is written as can be kept for a replay.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        let Some(retry) = &mut self.retry else {
+            return Poll::Ready(Ok(()));
+        };
+        if retry.written.len() < REPLAY_MAX && retry.reopening.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        if retry.reopening.is_none() {
+            match ready!(retry.poll_confirmed(cx)) {
+                Ok(()) => {
+                    self.retry = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if is_refusal(&error) => retry.reopen(self.write_closed),
+                Err(error) => return Poll::Ready(Err(StreamError::from(error).into())),
+            }
+        }
+        ready!(self.poll_retry(cx))?;
+        Poll::Pending
+    }
+
+    fn is_retrying(&self) -> bool {
+        self.retry
+            .as_ref()
+            .is_some_and(|retry| retry.reopening.is_some())
+    }
+
+    /// Turns the refusal of the connection's muxer into a second beginning, and waits for that.
+    /// Then there is a replacement, with which the caller tries again.
+    fn poll_or_retry<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = &outcome else {
+            return outcome;
+        };
+        let refused = stream_error(error).is_some_and(
+            |error| matches!(error, StreamError::Connection(error) if is_refusal(error)),
+        );
+        let Some(retry) = self.retry.as_mut().filter(|_| refused) else {
+            return outcome;
+        };
+        retry.reopen(self.write_closed);
+        ready!(self.poll_retry(cx))?;
+        Poll::Pending
+    }
+
+    /// Waits for the second beginning; then there is a replacement.
+    fn poll_retry(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(reopening) = self
+            .retry
+            .as_mut()
+            .and_then(|retry| retry.reopening.as_mut())
+        else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(reopening.poll_unpin(cx)) {
+            Ok(second) => {
+                self.retry = None;
+                self.unsent = Bytes::new();
+                self.progress = true;
+                self.replacement = Some(second);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(self.fail(error)),
+        }
+    }
+}
+
+impl Answer {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (runtime, limit) = (&self.runtime, self.limit);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| runtime.timer(runtime.now() + limit));
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl Retry {
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        let entry = self.entry.clone();
+        let confirmed = self
+            .confirmed
+            .get_or_insert_with(|| async move { entry.connection.confirmed().await }.boxed());
+        confirmed.poll_unpin(cx)
+    }
+
+    /// Dials again without sending ahead, opens a stream and writes once more what was written.
+    fn reopen(&mut self, write_closed: bool) {
+        if self.reopening.is_some() {
+            return;
+        }
+        let peer = self.entry.info.remote_peer;
+        self.inner.dialer.remember_careful(peer);
+        let inner = self.inner.clone();
+        let addr = self.entry.info.remote_addr.clone();
+        let mut bytes = BytesMut::from(&self.proposal[..]);
+        bytes.unsplit(std::mem::take(&mut self.written));
+        let reopening = async move {
+            let second = inner.open_again((peer, addr).into()).await?;
+            write_all(second.as_ref(), &bytes)
+                .await
+                .map_err(into_stream_error)?;
+            if write_closed {
+                let close = std::future::poll_fn(|cx| second.poll_close(cx));
+                close.await.map_err(into_stream_error)?;
+            }
+            Ok(second)
+        };
+        self.reopening = Some(reopening.boxed().shared());
+    }
+}
+
+fn is_refusal(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Negotiation(_))
+}
+
+fn stream_error(error: &io::Error) -> Option<&StreamError> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn into_stream_error(error: io::Error) -> StreamError {
+    stream_error(&error)
+        .cloned()
+        .unwrap_or_else(|| StreamError::Connection(error.into()))
+}
+
+fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+/// Data that travels in one piece with the proposal.
+const TOGETHER_MAX: usize = 16 * 1024;
+
+/// Bytes that are kept for a replay; more are written only once the connection is confirmed.
+const REPLAY_MAX: usize = 64 * 1024;

@@ -1,0 +1,182 @@
+//! Streams that this side opens.
+
+use std::{sync::Arc, task::Poll};
+
+use bytes::BytesMut;
+use peerkit_core::{
+    ConnectionError, MuxedStream, NegotiationError, PeerId, ProtocolId, ResetCode, StreamError,
+    lock, with_deadline,
+};
+use peerkit_multistream::Dialer;
+
+use crate::{
+    DialTarget, OpenStreamError, Stream,
+    connections::Entry,
+    dial,
+    inbound::{read_some, write_all},
+    inner::Inner,
+    opening::Opening,
+};
+
+impl Inner {
+    /// The best open connection to the target, or a new one.
+    pub(crate) async fn reach(
+        self: &Arc<Self>,
+        target: DialTarget,
+    ) -> Result<Arc<Entry>, crate::DialError> {
+        let open = target
+            .peer
+            .and_then(|peer| lock(&self.connections).best(&peer));
+        match open {
+            Some(entry) => Ok(entry),
+            None => dial::connect(self, target).await,
+        }
+    }
+
+    /// Reaches the target and waits until the connection is confirmed. A remote
+    /// that refuses the optimistic choice of the muxer is dialed once more, carefully.
+    pub(crate) async fn reach_confirmed(
+        self: &Arc<Self>,
+        target: DialTarget,
+    ) -> Result<Arc<Entry>, crate::DialError> {
+        let entry = self.reach(target.clone()).await?;
+        match entry.connection.confirmed().await {
+            Ok(()) => return Ok(entry),
+            Err(ConnectionError::Negotiation(_)) => {}
+            Err(error) => return Err(unconfirmed(&entry, error)),
+        }
+        let peer = entry.info.remote_peer;
+        self.dialer.remember_careful(peer);
+        let target = DialTarget::new(peer, vec![entry.info.remote_addr.clone()]);
+        let entry = self.reach(target).await?;
+        match entry.connection.confirmed().await {
+            Ok(()) => Ok(entry),
+            Err(error) => Err(unconfirmed(&entry, error)),
+        }
+    }
+
+    /// Opens a stream: at once when one protocol is proposed, after the remote's choice otherwise.
+    pub(crate) async fn open_stream(
+        self: &Arc<Self>,
+        target: DialTarget,
+        mut protocols: Vec<ProtocolId>,
+    ) -> Result<Stream, OpenStreamError> {
+        let protocol = match protocols.len() {
+            0 => return Err(OpenStreamError::NoProtocol),
+            1 => protocols.pop(),
+            _ => None,
+        };
+        if let Some(protocol) = protocol {
+            let (entry, muxed) = self.open_muxed(target).await?;
+            let opening = Opening::optimistic(self, &entry, protocol.clone());
+            return Ok(Stream::outbound(muxed, entry, protocol, opening));
+        }
+        let entry = self.reach_confirmed(target).await?;
+        let muxed = self.open_on(&entry).await?;
+        self.choose(entry, muxed, protocols).await
+    }
+
+    /// Opens a stream on a connection that ended up to now for a reason that a
+    /// second dial can mend; used when a stream has to begin again.
+    pub(crate) async fn open_again(
+        self: &Arc<Self>,
+        target: DialTarget,
+    ) -> Result<Arc<dyn MuxedStream>, StreamError> {
+        let broken = |_| StreamError::Connection(ConnectionError::Truncated);
+        let entry = self.reach_confirmed(target).await.map_err(broken)?;
+        Ok(Arc::from(entry.connection.open().await?))
+    }
+
+    async fn open_muxed(
+        self: &Arc<Self>,
+        target: DialTarget,
+    ) -> Result<(Arc<Entry>, Box<dyn MuxedStream>), OpenStreamError> {
+        let entry = self.reach(target.clone()).await?;
+        match self.open_on(&entry).await {
+            Ok(muxed) => Ok((entry, muxed)),
+            // The connection ended since it was looked up: once more with a fresh one.
+            Err(OpenStreamError::Connection(_)) if !self.is_closed() => {
+                let entry = self.reach(target).await?;
+                let muxed = self.open_on(&entry).await?;
+                Ok((entry, muxed))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open_on(&self, entry: &Entry) -> Result<Box<dyn MuxedStream>, OpenStreamError> {
+        let limit = self.config.negotiation_timeout;
+        with_deadline(self.runtime.as_ref(), limit, entry.connection.open())
+            .await
+            .ok_or(OpenStreamError::Timeout {
+                peer: entry.info.remote_peer,
+                limit,
+            })?
+            .map_err(Into::into)
+    }
+
+    async fn choose(
+        &self,
+        entry: Arc<Entry>,
+        muxed: Box<dyn MuxedStream>,
+        protocols: Vec<ProtocolId>,
+    ) -> Result<Stream, OpenStreamError> {
+        let peer = entry.info.remote_peer;
+        let limit = self.config.negotiation_timeout;
+        let negotiation = negotiate(muxed.as_ref(), protocols);
+        let outcome = with_deadline(self.runtime.as_ref(), limit, negotiation).await;
+        match outcome {
+            Some(Ok((protocol, rest))) => {
+                let opening = Opening::agreed(rest);
+                Ok(Stream::outbound(muxed, entry, protocol, opening))
+            }
+            Some(Err(error)) => {
+                muxed.reset(ResetCode::NEGOTIATION_FAILED);
+                Err(negotiation_failed(peer, error))
+            }
+            None => {
+                muxed.reset(ResetCode::NEGOTIATION_FAILED);
+                Err(OpenStreamError::Timeout { peer, limit })
+            }
+        }
+    }
+}
+
+async fn negotiate(
+    muxed: &dyn MuxedStream,
+    protocols: Vec<ProtocolId>,
+) -> Result<(ProtocolId, BytesMut), NegotiationError> {
+    let mut dialer = Dialer::new(protocols);
+    let mut input = BytesMut::new();
+    loop {
+        while let Some(message) = dialer.poll_transmit() {
+            write_all(muxed, &message).await?;
+        }
+        if let Poll::Ready(outcome) = dialer.handle_read(&mut input) {
+            return Ok((outcome?, input));
+        }
+        if input.is_empty() {
+            read_some(muxed, &mut input).await?;
+        }
+    }
+}
+
+fn negotiation_failed(peer: PeerId, source: NegotiationError) -> OpenStreamError {
+    match source {
+        NegotiationError::Unsupported { proposed } => OpenStreamError::Unsupported {
+            peer,
+            protocols: proposed,
+        },
+        source => OpenStreamError::Negotiation { peer, source },
+    }
+}
+
+fn unconfirmed(entry: &Entry, error: ConnectionError) -> crate::DialError {
+    crate::DialError::Failed {
+        peer: Some(entry.info.remote_peer),
+        attempts: Arc::new([crate::DialAttempt {
+            addr: entry.info.remote_addr.clone(),
+            error: crate::AttemptError::Connection(error),
+        }]),
+    }
+}

@@ -353,7 +353,7 @@ proptest! {
 }
 
 fn id(name: &str) -> ProtocolId {
-    name.parse().unwrap()
+    name.parse().expect("tests use valid names")
 }
 
 fn line(text: &str) -> Vec<u8> {

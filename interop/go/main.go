@@ -121,11 +121,12 @@ func listen(node host.Host) error {
 
 func info() {
 	emit("info", fields{
-		"name":       "go-libp2p",
-		"version":    libraryVersion(),
-		"muxers":     []string{"yamux"},
-		"securities": []string{"noise", "plaintext"},
-		"key_types":  []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
+		"name":             "go-libp2p",
+		"version":          libraryVersion(),
+		"muxers":           []string{"yamux"},
+		"securities":       []string{"noise", "plaintext"},
+		"key_types":        []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
+		"remote_key_types": []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
 	})
 }
 

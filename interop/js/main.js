@@ -56,7 +56,8 @@ function info () {
     version: libraryVersion,
     muxers: Object.keys(muxers),
     securities: Object.keys(securities),
-    key_types: Object.keys(keyTypes)
+    key_types: Object.keys(keyTypes),
+    remote_key_types: Object.keys(keyTypes)
   })
 }
 

@@ -13,7 +13,8 @@ import manifest from './package.json' with { type: 'json' }
 export const libraryVersion = manifest.dependencies.libp2p
 export const muxers = { yamux, mplex }
 export const securities = { noise, plaintext }
-export const keyTypes = { ed25519: 'Ed25519', secp256k1: 'secp256k1', ecdsa: 'ECDSA', rsa: 'RSA' }
+// js-libp2p makes ECDSA keys, but no peer id from one, its own or a remote's
+export const keyTypes = { ed25519: 'Ed25519', secp256k1: 'secp256k1', rsa: 'RSA' }
 
 export class UnsupportedError extends Error {
   name = 'UnsupportedError'

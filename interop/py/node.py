@@ -17,6 +17,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX, Yamux
 import tests
 
 MUXERS = {"yamux": {YAMUX: Yamux}, "mplex": {MPLEX_PROTOCOL_ID: Mplex}}
+# It refuses remotes with ECDSA keys.
 KEY_TYPES = {
     "ed25519": ed25519.create_new_key_pair,
     "secp256k1": secp256k1.create_new_key_pair,
@@ -60,6 +61,7 @@ def info() -> dict:
         "muxers": list(MUXERS),
         "securities": list(SECURITIES),
         "key_types": list(KEY_TYPES),
+        "remote_key_types": list(KEY_TYPES),
     }
 
 

@@ -252,8 +252,8 @@ fn rows_of_other_keys<'a>(dialer: &'a Peer, listener: &'a Peer) -> Vec<Row<'a>> 
     for &key in others {
         let sides = [(key, KeyType::Ed25519), (KeyType::Ed25519, key)];
         for (dialer_key, listener_key) in sides {
-            let known = dialer.key_types.contains(&dialer_key)
-                && listener.key_types.contains(&listener_key);
+            let known = dialer.has_keys(dialer_key, listener_key)
+                && listener.has_keys(listener_key, dialer_key);
             if known && dialer.can(Stack::DEFAULT) && listener.can(Stack::DEFAULT) {
                 let row = Row::with_default_keys(dialer, listener, Stack::DEFAULT);
                 rows.push(Row {

@@ -69,6 +69,8 @@ pub(crate) struct Peer {
     pub(crate) securities: Vec<Security>,
     /// The types of identity keys that it can be started with.
     pub(crate) key_types: Vec<KeyType>,
+    /// The types of identity keys that it accepts from a remote.
+    pub(crate) remote_key_types: Vec<KeyType>,
     launcher: Launcher,
     local: Option<Local>,
 }
@@ -117,6 +119,7 @@ impl Peer {
             muxers: known(&info["muxers"]),
             securities: known(&info["securities"]),
             key_types: known(&info["key_types"]),
+            remote_key_types: known(&info["remote_key_types"]),
             launcher,
             local: None,
         })
@@ -133,6 +136,7 @@ impl Peer {
             muxers: Muxer::value_variants().to_vec(),
             securities: Security::value_variants().to_vec(),
             key_types,
+            remote_key_types: KeyType::value_variants().to_vec(),
             launcher: Launcher::new(binary.into(), ["--json".into()]),
             local: Some(Local { key_files }),
         }
@@ -144,6 +148,11 @@ impl Peer {
 
     pub(crate) fn can(&self, stack: Stack) -> bool {
         self.muxers.contains(&stack.muxer) && self.securities.contains(&stack.security)
+    }
+
+    /// Whether it can have a key of type `own` and meet one of type `remote`.
+    pub(crate) fn has_keys(&self, own: KeyType, remote: KeyType) -> bool {
+        self.key_types.contains(&own) && self.remote_key_types.contains(&remote)
     }
 
     /// The command that listens on a free loopback port until its stdin ends.

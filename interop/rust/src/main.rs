@@ -186,6 +186,7 @@ fn info() {
         "muxers": ["yamux", "mplex"],
         "securities": ["noise", "plaintext"],
         "key_types": ["ed25519", "secp256k1", "ecdsa"],
+        "remote_key_types": ["ed25519", "secp256k1", "ecdsa", "rsa"],
     }));
 }
 

@@ -1,1 +1,10 @@
-//! In-process transport of peerkit.
+#![doc = include_str!("../README.md")]
+
+mod backlog;
+mod network;
+mod pipe;
+mod transport;
+
+pub use network::{Config, MemoryNetwork};
+pub use pipe::{Pipe, duplex};
+pub use transport::Memory;

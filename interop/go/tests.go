@@ -79,6 +79,7 @@ func reportIdentify(outcome any) error {
 }
 
 func echoTest(ctx context.Context, node host.Host, remote peer.AddrInfo, count int) error {
+	dialed := time.Now()
 	if err := node.Connect(ctx, remote); err != nil {
 		return err
 	}
@@ -97,7 +98,8 @@ func echoTest(ctx context.Context, node host.Host, remote peer.AddrInfo, count i
 	written := make(chan error, 1)
 	go func() { written <- sendRandom(io.MultiWriter(stream, sent), stream, count) }()
 	received := sha256.New()
-	answered, err := io.Copy(received, stream)
+	var first firstWrite
+	answered, err := io.Copy(io.MultiWriter(&first, received), stream)
 	if err := errors.Join(<-written, err); err != nil {
 		return err
 	}
@@ -107,8 +109,19 @@ func echoTest(ctx context.Context, node host.Host, remote peer.AddrInfo, count i
 	}
 	emit("echo", fields{
 		"ok": true, "bytes": count, "sha256": got, "seconds": time.Since(start).Seconds(),
+		"first_byte_ms": float64(first.at.Sub(dialed).Microseconds()) / 1000,
 	})
 	return nil
+}
+
+// firstWrite remembers when the first byte came.
+type firstWrite struct{ at time.Time }
+
+func (first *firstWrite) Write(bytes []byte) (int, error) {
+	if first.at.IsZero() {
+		first.at = time.Now()
+	}
+	return len(bytes), nil
 }
 
 // sendRandom writes count bytes and half-closes.

@@ -29,14 +29,21 @@ export async function identify (node, address) {
 }
 
 export async function echo (node, address, { bytes }) {
+  const dialed = performance.now()
   const connection = await node.dial(address)
   const start = performance.now()
   const stream = await connection.newStream(ECHO)
-  const [sent, received] = await Promise.all([send(stream, Number(bytes)), receive(stream)])
+  const [sent, { received, firstByte }] = await Promise.all([send(stream, Number(bytes)), receive(stream)])
   if (sent !== received) {
     throw new Error(`sent ${bytes} bytes ${sent}, got ${received} back`)
   }
-  return [{ ok: true, bytes: Number(bytes), sha256: received, seconds: (performance.now() - start) / 1000 }]
+  return [{
+    ok: true,
+    bytes: Number(bytes),
+    sha256: received,
+    seconds: (performance.now() - start) / 1000,
+    first_byte_ms: firstByte - dialed
+  }]
 }
 
 // Answers with what it reads until the remote half-closes.
@@ -59,13 +66,15 @@ async function send (stream, bytes) {
   return hash.digest('hex')
 }
 
-// Reads to the end, and returns the hash of what came.
+// Reads to the end, and returns the hash of what came, and when it began.
 async function receive (stream) {
   const hash = createHash('sha256')
+  let firstByte
   for await (const chunk of stream) {
+    firstByte ??= performance.now()
     hash.update(chunk.subarray())
   }
-  return hash.digest('hex')
+  return { received: hash.digest('hex'), firstByte }
 }
 
 // Sends, and waits for room when the stream is full. stream.onDrain() would

@@ -71,8 +71,7 @@ async def dial(options: argparse.Namespace) -> None:
     remote = info_from_p2p_addr(multiaddr.Multiaddr(options.address))
     async with host.run([]):
         with trio.fail_after(DEADLINE_SECONDS):
-            await host.connect(remote)
-            for fields in await TESTS[options.command](host, remote.peer_id, options):
+            for fields in await TESTS[options.command](host, remote, options):
                 emit(options.command, fields)
 
 

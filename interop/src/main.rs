@@ -17,7 +17,7 @@ mod round_trips;
 
 use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use install::{Installed, Workshop};
@@ -82,7 +82,7 @@ struct MatrixArgs {
     #[arg(long, default_value_t = 10_000_000)]
     bytes: u64,
     /// Run the other implementations among each other, without peerkit.
-    #[arg(long)]
+    #[arg(long, global = true)]
     foreign_pairs: bool,
 }
 
@@ -197,16 +197,24 @@ fn count_round_trips(
     options: &round_trips::Options,
     tally: &mut Tally,
 ) -> Result<()> {
-    let dialer = peers.first().filter(|peer| peer.is_local());
-    let Some(dialer) = dialer else {
-        bail!("round trips are those of peerkit's dials");
-    };
+    // peerkit with every listener, itself too, and each other stack with its
+    // own kind, for comparison.
+    let dialers = peers.iter().filter(|peer| peer.is_local());
+    let mut pairs: Vec<_> = dialers
+        .flat_map(|dialer| peers.iter().map(move |peer| (dialer, peer)))
+        .collect();
+    pairs.extend(
+        peers
+            .iter()
+            .filter(|peer| !peer.is_local())
+            .map(|peer| (peer, peer)),
+    );
     let security = Security::Noise;
     let stacks: Vec<_> = all_unless(&common.muxer)
         .iter()
         .map(|&muxer| Stack { muxer, security })
         .collect();
-    let measurements = round_trips::run(dialer, peers, &stacks, options);
+    let measurements = round_trips::run(&pairs, &stacks, options);
     for measurement in &measurements {
         match measurement.result {
             Ok(_) => tally.passed += 1,
@@ -214,9 +222,10 @@ fn count_round_trips(
         }
     }
     let table = round_trips::table(&measurements);
-    println!("\n{}", table.text());
+    println!("\n{}\n\n{}", titles(peers), table.text());
     if let Some(file) = &common.markdown {
-        report::write_section(file, "round-trips", &table.markdown())
+        let content = format!("{}\n\n{}", titles(peers), table.markdown());
+        report::write_section(file, "round-trips", &content)
             .context("the round trips were counted but not written")?;
     }
     Ok(())

@@ -25,6 +25,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) struct Measurement<'a> {
+    pub(crate) dialer: &'a Peer,
     pub(crate) listener: &'a Peer,
     pub(crate) stack: Stack,
     pub(crate) result: Result<Counted>,
@@ -36,29 +37,31 @@ pub(crate) struct Counted {
     pub(crate) first_byte: Duration,
 }
 
-/// Measures `dialer` against each listener.
+/// Measures each dialer against its listener, with each stack that both have.
 pub(crate) fn run<'a>(
-    dialer: &Peer,
-    listeners: &'a [Peer],
+    pairs: &[(&'a Peer, &'a Peer)],
     stacks: &[Stack],
     options: &Options,
 ) -> Vec<Measurement<'a>> {
-    let pairs = listeners
+    let dials = pairs
         .iter()
-        .flat_map(|peer| stacks.iter().map(move |&stack| (peer, stack)));
-    let pairs: Vec<_> = pairs.filter(|(peer, stack)| peer.can(*stack)).collect();
-    let progress = Progress::bar(pairs.len(), "round trips");
+        .flat_map(|pair| stacks.iter().map(move |&stack| (*pair, stack)));
+    let able = |((dialer, listener), stack): &((&Peer, &Peer), Stack)| {
+        dialer.can(*stack) && listener.can(*stack)
+    };
+    let dials: Vec<_> = dials.filter(able).collect();
+    let progress = Progress::bar(dials.len(), "round trips");
     let mut measurements = Vec::new();
-    for (listener, stack) in pairs {
-        progress.now(&format!("dialing {}, {}", listener.name, stack.muxer));
+    for ((dialer, listener), stack) in dials {
+        let what = format!("{} dials {}, {}", dialer.name, listener.name, stack.muxer);
+        progress.now(&what);
         let result = measure(dialer, listener, stack, options);
-        if let Err(error) = &result {
-            progress.line(&format!(
-                "FAILED {}, {}: {error:#}",
-                listener.name, stack.muxer
-            ));
+        match &result {
+            Ok(counted) => progress.line(&format!("{what}: {}", counted.round_trips)),
+            Err(error) => progress.line(&format!("{what}: FAILED: {error:#}")),
         }
         measurements.push(Measurement {
+            dialer,
             listener,
             stack,
             result,
@@ -119,8 +122,15 @@ fn split(address: &str) -> Result<(SocketAddr, &str)> {
 }
 
 pub(crate) fn table(measurements: &[Measurement]) -> Table {
-    let mut table = Table::new(&["listener", "muxer", "round trips", "first byte after"]);
+    let mut table = Table::new(&[
+        "dialer",
+        "listener",
+        "muxer",
+        "round trips",
+        "first byte after",
+    ]);
     for Measurement {
+        dialer,
         listener,
         stack,
         result,
@@ -134,7 +144,8 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
             Err(_) => ("FAILED".to_owned(), "-".to_owned()),
         };
         let muxer = stack.muxer.to_string();
-        table.push(vec![listener.title.clone(), muxer, round_trips, first_byte]);
+        let (dialer, listener) = (dialer.name.clone(), listener.name.clone());
+        table.push(vec![dialer, listener, muxer, round_trips, first_byte]);
     }
     table
 }

@@ -57,6 +57,7 @@ pub async fn identify(mut swarm: Swarm<Behaviour>, address: Multiaddr) -> Result
 
 pub async fn echo(mut swarm: Swarm<Behaviour>, address: Multiaddr, bytes: usize) -> Result<()> {
     let control = swarm.behaviour().streams.new_control();
+    let dialed = Instant::now();
     swarm.dial(address)?;
     let peer = connected(&mut swarm).await?;
     let drive = async {
@@ -66,16 +67,22 @@ pub async fn echo(mut swarm: Swarm<Behaviour>, address: Multiaddr, bytes: usize)
             }
         }
     };
-    let test = std::pin::pin!(echo_once(control, peer, bytes));
+    let test = std::pin::pin!(echo_once(control, peer, bytes, dialed));
     match future::select(test, std::pin::pin!(drive)).await {
         future::Either::Left((result, _)) | future::Either::Right((result, _)) => result,
     }
 }
 
-async fn echo_once(mut control: Control, peer: PeerId, bytes: usize) -> Result<()> {
+async fn echo_once(
+    mut control: Control,
+    peer: PeerId,
+    bytes: usize,
+    dialed: Instant,
+) -> Result<()> {
     let start = Instant::now();
     let (reader, writer) = control.open_stream(peer, ECHO).await?.split();
-    let (sent, received) = future::try_join(send(writer, bytes), receive(reader)).await?;
+    let (sent, (received, first_byte)) =
+        future::try_join(send(writer, bytes), receive(reader)).await?;
     ensure!(
         sent == received,
         "sent {bytes} bytes {sent}, got {received} back"
@@ -86,6 +93,7 @@ async fn echo_once(mut control: Control, peer: PeerId, bytes: usize) -> Result<(
         "bytes": bytes,
         "sha256": received,
         "seconds": start.elapsed().as_secs_f64(),
+        "first_byte_ms": first_byte.map(|at| (at - dialed).as_secs_f64() * 1000.0),
     }));
     Ok(())
 }
@@ -107,15 +115,17 @@ async fn send(mut to: impl AsyncWrite + Unpin, bytes: usize) -> io::Result<Strin
     Ok(format!("{:x}", hash.finalize()))
 }
 
-/// Reads to the end, and returns the hash of what came.
-async fn receive(mut from: impl AsyncRead + Unpin) -> io::Result<String> {
+/// Reads to the end, and returns the hash of what came, and when it began.
+async fn receive(mut from: impl AsyncRead + Unpin) -> io::Result<(String, Option<Instant>)> {
     let mut hash = Sha256::new();
+    let mut first_byte = None;
     let mut chunk = vec![0; CHUNK];
     loop {
         match from.read(&mut chunk).await? {
-            0 => return Ok(format!("{:x}", hash.finalize())),
+            0 => return Ok((format!("{:x}", hash.finalize()), first_byte)),
             n => hash.update(&chunk[..n]),
         }
+        first_byte = first_byte.or_else(|| Some(Instant::now()));
     }
 }
 

@@ -183,14 +183,14 @@ pub struct Batch {
 
 impl Batch {
     /// Seals every record. Call it once for each [`Transmit::swap`], before sending.
+    ///
+    /// After an error the batch is empty, so that no payload can leave unsealed.
     pub fn seal(&mut self, records: &mut dyn Records) -> Result<(), SecurityError> {
-        let mut start = 0;
-        for &end in &self.ends {
-            let record: Range<usize> = start..end;
-            records.seal(&mut self.bytes[record])?;
-            start = end;
+        let outcome = self.seal_each(records);
+        if outcome.is_err() {
+            self.release();
         }
-        Ok(())
+        outcome
     }
 
     /// The bytes that are still to be sent.
@@ -216,6 +216,16 @@ impl Batch {
     /// Bytes of memory that this batch holds.
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
+    }
+
+    fn seal_each(&mut self, records: &mut dyn Records) -> Result<(), SecurityError> {
+        let mut start = 0;
+        for &end in &self.ends {
+            let record: Range<usize> = start..end;
+            records.seal(&mut self.bytes[record])?;
+            start = end;
+        }
+        Ok(())
     }
 
     fn clear(&mut self) {
@@ -276,6 +286,32 @@ mod tests {
         assert!(transmit.is_empty());
         batch.advance(batch.unsent().len());
         assert!(!transmit.swap(&mut batch));
+    }
+
+    #[test]
+    fn what_could_not_be_sealed_is_never_sent() {
+        struct Exhausted;
+
+        impl Records for Exhausted {
+            fn layout(&self) -> RecordLayout {
+                Marking.layout()
+            }
+
+            fn seal(&mut self, _record: &mut [u8]) -> Result<(), SecurityError> {
+                Err(SecurityError::Exhausted)
+            }
+
+            fn open(&mut self, _input: &mut BytesMut) -> Result<Option<BytesMut>, SecurityError> {
+                Ok(None)
+            }
+        }
+
+        let mut transmit = Transmit::new(Exhausted.layout());
+        transmit.put(b"secret");
+        let mut batch = Batch::default();
+        assert!(transmit.swap(&mut batch));
+        assert!(batch.seal(&mut Exhausted).is_err());
+        assert!(batch.unsent().is_empty());
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::io::ErrorKind;
 
 use common::*;
 use futures::{
-    AsyncReadExt, AsyncWriteExt, FutureExt,
+    AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt,
     executor::block_on,
-    future::{join, try_join},
+    future::{BoxFuture, join, try_join},
     io::copy,
+    stream::FuturesUnordered,
 };
 use peerkit_core::SecurityError;
 use peerkit_noise::NoiseStream;
@@ -52,22 +53,21 @@ fn bytes_pass_a_pipe_that_takes_one_at_a_time() {
 fn megabytes_are_echoed_by_a_copy_loop_that_never_flushes() {
     for capacity in [300, 5_000, 70_000, 1 << 20] {
         let (near, far) = connected(capacity);
-        let sent = pattern(1_000_000);
         let (mut reader, mut writer) = near.split();
-        let echo = async {
+        let write = async move {
+            writer.write_all(&pattern(1_000_000)).await.unwrap();
+        };
+        let read = async move {
+            let mut received = vec![0; 1_000_000];
+            reader.read_exact(&mut received).await.unwrap();
+            assert!(received == pattern(1_000_000));
+        };
+        let echo = async move {
             let (mut reader, mut writer) = far.split();
             let error = copy(&mut reader, &mut writer).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         };
-        let work = async {
-            let mut received = vec![0; sent.len()];
-            let (written, read) =
-                join(writer.write_all(&sent), reader.read_exact(&mut received)).await;
-            written.and(read).unwrap();
-            assert!(received == sent);
-            drop((reader, writer));
-        };
-        block_on(join(work, echo));
+        run_as_tasks([write.boxed(), read.boxed(), echo.boxed()]);
     }
 }
 
@@ -163,6 +163,12 @@ fn connected(capacity: usize) -> (NoiseStream, NoiseStream) {
     let (dialer, listener) = (noise(1), noise(2));
     let (near, far) = block_on(try_join(dialer.dial(near, peer(2)), listener.accept(far))).unwrap();
     (near.0, far.0)
+}
+
+/// Polls each future only when its own waker was called, as tasks are.
+fn run_as_tasks<const N: usize>(tasks: [BoxFuture<'_, ()>; N]) {
+    let tasks: FuturesUnordered<_> = tasks.into_iter().collect();
+    block_on(tasks.collect::<()>());
 }
 
 /// Connected streams of which the first record from `near` is changed on its way.

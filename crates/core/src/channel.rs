@@ -88,9 +88,35 @@ impl Channel {
         }
     }
 
-    /// The parts: wire, record cipher, pending preamble, decrypted payload.
-    pub fn into_parts(self) -> (Wire, Box<dyn Records>, Option<Box<dyn Preamble>>, BytesMut) {
-        (self.wire, self.records, self.preamble, self.early)
+    /// Takes the channel apart.
+    pub fn into_parts(self) -> ChannelParts {
+        ChannelParts {
+            wire: self.wire,
+            records: self.records,
+            preamble: self.preamble,
+            early: self.early,
+        }
+    }
+}
+
+/// A [`Channel`] taken apart.
+#[non_exhaustive]
+pub struct ChannelParts {
+    /// The wire below.
+    pub wire: Wire,
+    /// The cipher.
+    pub records: Box<dyn Records>,
+    /// What has to consume the next payload, if anything.
+    pub preamble: Option<Box<dyn Preamble>>,
+    /// Payload that was decrypted and not yet used.
+    pub early: BytesMut,
+}
+
+impl fmt::Debug for ChannelParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelParts")
+            .field("wire", &self.wire)
+            .finish_non_exhaustive()
     }
 }
 

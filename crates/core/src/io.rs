@@ -110,9 +110,14 @@ impl Wire {
         }
     }
 
-    /// The parts: pipe, unused inbound bytes, unsent outbound bytes, pending preamble.
-    pub fn into_parts(self) -> (Box<dyn Io>, BytesMut, BytesMut, Option<Box<dyn Preamble>>) {
-        (self.io, self.inbound, self.outbound, self.preamble)
+    /// Takes the wire apart.
+    pub fn into_parts(self) -> WireParts {
+        WireParts {
+            io: self.io,
+            inbound: self.inbound,
+            outbound: self.outbound,
+            preamble: self.preamble,
+        }
     }
 
     async fn read_once(&mut self) -> io::Result<usize> {
@@ -133,6 +138,28 @@ impl Wire {
             outcome?;
         }
         Ok(self.preamble.is_none())
+    }
+}
+
+/// A [`Wire`] taken apart.
+#[non_exhaustive]
+pub struct WireParts {
+    /// The pipe.
+    pub io: Box<dyn Io>,
+    /// Bytes that were read and not yet used.
+    pub inbound: BytesMut,
+    /// Bytes that are still to be sent.
+    pub outbound: BytesMut,
+    /// What has to consume the next inbound bytes, if anything.
+    pub preamble: Option<Box<dyn Preamble>>,
+}
+
+impl fmt::Debug for WireParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WireParts")
+            .field("inbound", &self.inbound.len())
+            .field("outbound", &self.outbound.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -48,7 +48,7 @@ mod transport;
 pub use libp2p_identity::{KeyType, Keypair, PeerId, PublicKey};
 pub use multiaddr::{self, Multiaddr};
 
-pub use channel::{Channel, Preamble};
+pub use channel::{Channel, ChannelParts, Preamble};
 pub use connection::{
     Connection, ConnectionInfo, Direction, MuxedStream, NewConnection, ResetCode, Role,
 };
@@ -58,7 +58,7 @@ pub use error::{
     ConnectionError, Fault, ListenError, NegotiationError, SecurityError, Stage, StreamError,
     TransportError, UpgradeError,
 };
-pub use io::{Io, Wire};
+pub use io::{Io, Wire, WireParts};
 pub use keys::{
     Existing, KeyError, KeyFileError, MAX_KEY_LEN, load_keypair, read_key_file, save_keypair,
     write_encoded_key_file, write_key_file,

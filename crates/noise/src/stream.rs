@@ -9,7 +9,9 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncWrite};
-use peerkit_core::{Batch, Channel, Io, Records, SecurityError, Transmit, lock};
+use peerkit_core::{
+    Batch, Channel, ChannelParts, Io, Records, SecurityError, Transmit, WireParts, lock,
+};
 
 /// Bytes in both directions, encrypted and authenticated.
 ///
@@ -46,9 +48,14 @@ pub struct NoiseStream {
 impl NoiseStream {
     /// Sends what the handshake left, so that the remote is not kept waiting for it.
     pub(crate) async fn start(channel: Channel) -> Result<Self, SecurityError> {
-        let (mut wire, records, _, payload) = channel.into_parts();
+        let ChannelParts {
+            mut wire,
+            records,
+            early: payload,
+            ..
+        } = channel.into_parts();
         wire.flush().await?;
-        let (io, inbound, _, _) = wire.into_parts();
+        let WireParts { io, inbound, .. } = wire.into_parts();
         Ok(Self {
             io,
             transmit: Transmit::new(records.layout()),
@@ -131,11 +138,7 @@ impl NoiseStream {
         if !self.transmit.swap(&mut self.batch) {
             return Ok(false);
         }
-        if let Err(error) = self.batch.seal(self.records.as_mut()) {
-            // What is not sealed must never reach the pipe.
-            self.batch.release();
-            return Err(into_io(error));
-        }
+        self.batch.seal(self.records.as_mut()).map_err(into_io)?;
         Ok(true)
     }
 }

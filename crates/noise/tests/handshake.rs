@@ -6,7 +6,7 @@ mod common;
 use bytes::BytesMut;
 use common::*;
 use futures::{FutureExt, executor::block_on, future::join};
-use peerkit_core::{Keypair, Role, SecurityError, SecurityUpgrade};
+use peerkit_core::{ChannelParts, Keypair, Role, SecurityError, SecurityUpgrade};
 use peerkit_noise::Noise;
 
 #[test]
@@ -129,7 +129,7 @@ fn the_last_message_waits_for_the_first_bytes_of_the_next_layer() {
             channel.read_more().await.unwrap();
             assert_eq!(channel.early()[..], *b"request");
             channel.queue(b"answer").unwrap();
-            let (mut wire, ..) = channel.into_parts();
+            let mut wire = channel.into_parts().wire;
             wire.flush().await.unwrap();
         },
     ));
@@ -147,14 +147,20 @@ fn bytes_behind_the_last_message_stay_for_the_records() {
             let start = handshake(near, Role::Dialer, None, &[]);
             let mut channel = dialer.secure(start).await.unwrap().channel;
             channel.queue(b"early").unwrap();
-            let (mut wire, records, ..) = channel.into_parts();
+            let ChannelParts {
+                mut wire, records, ..
+            } = channel.into_parts();
             wire.flush().await.unwrap();
             (wire, records)
         },
         listener.secure(handshake(far, Role::Listener, None, &[])),
     ));
     drop(dialer);
-    let (mut wire, mut records, ..) = listener.unwrap().channel.into_parts();
+    let ChannelParts {
+        mut wire,
+        mut records,
+        ..
+    } = listener.unwrap().channel.into_parts();
     let mut rest: BytesMut = wire.inbound().split();
     assert_eq!(rest.len(), 18 + 5);
     assert_eq!(records.open(&mut rest).unwrap().unwrap()[..], *b"early");

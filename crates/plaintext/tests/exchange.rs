@@ -59,7 +59,7 @@ fn bytes_after_the_exchange_go_out_unchanged() {
     let sent = wire.sent.clone();
     let mut channel = run(&local, Role::Dialer, wire, None).unwrap().channel;
     channel.queue(b"in the open").unwrap();
-    let (mut wire, ..) = channel.into_parts();
+    let mut wire = channel.into_parts().wire;
     block_on(wire.flush()).unwrap();
     assert_eq!(
         *lock(&sent),

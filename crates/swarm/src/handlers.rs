@@ -134,17 +134,19 @@ impl Table {
         self.ids.clone()
     }
 
-    /// The handler and a permit to run it. `Err` means that too many run already.
-    pub(crate) fn admit(
-        &self,
-        protocol: &ProtocolId,
-    ) -> Option<Result<(Arc<dyn StreamHandler>, Permit), ()>> {
+    /// The handler of a protocol and a permit to run it; `None` when there is no
+    /// handler any more, or when too many run already.
+    pub(crate) fn admit(&self, protocol: &ProtocolId) -> Option<Admitted> {
         let entry = self.entries.get(protocol)?;
-        let permit = entry.permits.try_acquire();
-        Some(
-            permit
-                .map(|permit| (entry.handler.clone(), permit))
-                .ok_or(()),
-        )
+        Some(Admitted {
+            permit: entry.permits.try_acquire()?,
+            handler: entry.handler.clone(),
+        })
     }
+}
+
+/// A handler that may run.
+pub(crate) struct Admitted {
+    pub(crate) handler: Arc<dyn StreamHandler>,
+    pub(crate) permit: Permit,
 }

@@ -67,14 +67,13 @@ impl Answering {
 /// Runs the handler, unless too many run already.
 async fn handle(table: &Table, entry: &Entry, stream: Stream) {
     let admitted = table.admit(stream.protocol());
-    let (Some(Ok((handler, _of_protocol))), Some(_of_connection)) =
-        (admitted, entry.handlers.try_acquire())
-    else {
+    let (Some(admitted), Some(of_connection)) = (admitted, entry.handlers.try_acquire()) else {
         stream.reset(ResetCode::LIMIT_EXCEEDED);
         return;
     };
     tracing::trace!(target: "peerkit::stream", peer = %entry.info.remote_peer, protocol = %stream.protocol(), "inbound stream");
-    handler.handle(stream).await;
+    admitted.handler.handle(stream).await;
+    drop((admitted.permit, of_connection));
 }
 
 /// Agrees on a protocol; what was read beyond that is returned as well.

@@ -162,13 +162,13 @@ async fn negotiate(
 }
 
 fn negotiation_failed(peer: PeerId, source: NegotiationError) -> OpenStreamError {
-    match source {
-        NegotiationError::Unsupported { proposed } => OpenStreamError::Unsupported {
+    if let NegotiationError::Unsupported { proposed } = source {
+        return OpenStreamError::Unsupported {
             peer,
             protocols: proposed,
-        },
-        source => OpenStreamError::Negotiation { peer, source },
+        };
     }
+    OpenStreamError::Negotiation { peer, source }
 }
 
 fn unconfirmed(entry: &Entry, error: ConnectionError) -> crate::DialError {

@@ -38,12 +38,12 @@ pub(crate) struct SecuredCarrier<'a> {
 
 impl SecuredCarrier<'_> {
     fn note(&mut self, outcome: Result<(), SecurityError>) -> Result<(), NegotiationError> {
-        outcome.map_err(|error| match error {
-            SecurityError::Io(error) => NegotiationError::Io(error),
-            error => {
-                self.failure = Some(error);
-                NegotiationError::Malformed("the secured channel failed")
+        outcome.map_err(|error| {
+            if let SecurityError::Io(error) = error {
+                return NegotiationError::Io(error);
             }
+            self.failure = Some(error);
+            NegotiationError::Malformed("the secured channel failed")
         })
     }
 }

@@ -66,9 +66,10 @@ impl SessionConnection {
         runtime: Arc<dyn Runtime>,
         config: DriverConfig,
     ) -> (Arc<dyn Connection>, BoxFuture<'static, ()>) {
-        let (wire, records, preamble, early) = channel.into_parts();
-        let shared = Arc::new(Shared::new(session, runtime, preamble.is_none()));
-        let driver = Driver::new(shared.clone(), wire, records, preamble, early, config);
+        let parts = channel.into_parts();
+        let confirmed = parts.preamble.is_none();
+        let shared = Arc::new(Shared::new(session, runtime, confirmed));
+        let driver = Driver::new(shared.clone(), parts, config);
         (Arc::new(Self { shared }), driver.run().boxed())
     }
 

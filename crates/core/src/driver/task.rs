@@ -13,7 +13,9 @@ use futures::{AsyncRead, AsyncWrite, future::poll_fn};
 use smallvec::SmallVec;
 
 use super::{DriverConfig, shared::Shared};
-use crate::{Batch, CloseReason, ConnectionError, Fault, Io, Preamble, Records, Timer, Wire};
+use crate::{
+    Batch, ChannelParts, CloseReason, ConnectionError, Fault, Io, Preamble, Records, Timer,
+};
 
 pub(super) struct Driver {
     shared: Arc<Shared>,
@@ -55,39 +57,32 @@ struct Alarm {
 }
 
 impl Driver {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        wire: Wire,
-        records: Box<dyn Records>,
-        preamble: Option<Box<dyn Preamble>>,
-        early: BytesMut,
-        config: DriverConfig,
-    ) -> Self {
-        let (io, raw, leading, wire_preamble) = wire.into_parts();
-        debug_assert!(wire_preamble.is_none(), "the handshake is complete");
+    pub(super) fn new(shared: Arc<Shared>, channel: ChannelParts, config: DriverConfig) -> Self {
+        let wire = channel.wire.into_parts();
+        debug_assert!(wire.preamble.is_none(), "the handshake is complete");
         let now = shared.runtime().now();
         let timer = shared.runtime().timer(now);
         Self {
             shared,
             config,
-            io,
-            records,
+            io: wire.io,
+            records: channel.records,
             alarm: Alarm {
                 timer,
                 armed: Some(now),
             },
             active: None,
             outbound: Outbound {
-                leading,
+                leading: wire.outbound,
                 batch: Batch::default(),
                 unflushed: false,
                 blocked_since: None,
             },
             inbound: Inbound {
-                raw,
+                raw: wire.inbound,
                 read_size: READ_MIN,
-                preamble,
-                early,
+                preamble: channel.preamble,
+                early: channel.early,
             },
         }
     }
@@ -96,9 +91,10 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let end = poll_fn(|cx| self.poll_run(cx)).await;
         tracing::debug!(target: "peerkit::connection", reason = %end, "connection ended");
-        let goodbye = match end.fault() {
-            Fault::PeerMisbehaved => CloseReason::ProtocolError,
-            _ => CloseReason::Normal,
+        let goodbye = if end.fault() == Fault::PeerMisbehaved {
+            CloseReason::ProtocolError
+        } else {
+            CloseReason::Normal
         };
         self.shared.end(end, Some(goodbye));
         self.say_goodbye().await;
@@ -181,12 +177,11 @@ impl Driver {
     }
 
     fn end_of_input(&self) -> ConnectionError {
-        match self.shared.end_of_input() {
-            ConnectionError::Truncated if !self.records.detects_truncation() => {
-                ConnectionError::ClosedByRemote(0)
-            }
-            error => error,
+        let end = self.shared.end_of_input();
+        if matches!(end, ConnectionError::Truncated) && !self.records.detects_truncation() {
+            return ConnectionError::ClosedByRemote(0);
         }
+        end
     }
 
     /// The handshake may have read bytes that belong to the muxer.

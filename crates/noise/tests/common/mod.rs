@@ -17,8 +17,8 @@ use futures::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, executor::block_on, future::join,
 };
 use peerkit_core::{
-    Channel, Handshake, Io, Keypair, PeerId, ProtocolId, Role, Secured, SecurityError,
-    SecurityUpgrade, Wire, lock,
+    Channel, ChannelParts, Handshake, Io, Keypair, PeerId, ProtocolId, Role, Secured,
+    SecurityError, SecurityUpgrade, Wire, lock,
 };
 use peerkit_noise::{
     Noise,
@@ -241,7 +241,9 @@ pub(crate) fn handshake(
 /// Runs one side and sends what it left for the next layer.
 pub(crate) async fn secure(noise: &Noise, handshake: Handshake) -> Result<Secured, SecurityError> {
     let secured = noise.secure(handshake).await?;
-    let (mut wire, records, _, _) = secured.channel.into_parts();
+    let ChannelParts {
+        mut wire, records, ..
+    } = secured.channel.into_parts();
     wire.flush().await?;
     Ok(Secured {
         channel: Channel::new(wire, records),

@@ -16,7 +16,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use peerkit_core::{
-    DialRequest, Fault, Multiaddr, NewConnection, Optimism, PeerId, Role, Stage, Transport,
+    DialRequest, Fault, Multiaddr, NewConnection, Optimism, PeerId, Role, SecurityError, Transport,
     TransportError, UpgradeError, lock,
 };
 
@@ -271,21 +271,17 @@ impl Inner {
 
 /// Whether the failure can come from bytes that were sent ahead of the remote's agreement.
 fn may_be_confused(error: &TransportError) -> bool {
-    match error {
-        TransportError::Upgrade(UpgradeError::Timeout { stage, heard, .. }) => {
-            *heard && *stage != Stage::Connect
-        }
-        TransportError::Upgrade(error) => {
-            matches!(
-                error.fault(),
-                Fault::PeerMisbehaved | Fault::Network | Fault::Incompatible
-            ) && !matches!(
-                error,
-                UpgradeError::Security(peerkit_core::SecurityError::PeerMismatch { .. })
-            )
-        }
-        _ => false,
+    let TransportError::Upgrade(error) = error else {
+        return false;
+    };
+    if let UpgradeError::Timeout { heard, .. } = error {
+        return *heard;
     }
+    let somebody_else = matches!(
+        error,
+        UpgradeError::Security(SecurityError::PeerMismatch { .. })
+    );
+    !somebody_else && error.fault() != Fault::Misuse
 }
 
 /// How many careful peers are remembered.

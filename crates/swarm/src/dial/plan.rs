@@ -44,7 +44,7 @@ impl DialPlan {
             }
         }
         let mut ranked = interleave_families(unique);
-        ranked.sort_by_key(|addr| DialRank::of(addr));
+        ranked.sort_by_key(DialRank::of);
         ranked.truncate(max);
         let waiting = ranked.into_iter().map(|addr| (DialRank::of(&addr), addr));
         Self {

@@ -1,0 +1,236 @@
+//! Streams between two hosts.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{ECHO, Net, Setup, ask, mplex, pause, run, yamux};
+use futures::{AsyncReadExt, AsyncWriteExt, channel::oneshot, lock::Mutex};
+use peerkit_core::{ResetCode, StreamError};
+use peerkit_swarm::{OpenStreamError, Stream};
+
+#[test]
+fn a_stream_echoes_what_it_is_sent_over_each_muxer() {
+    run(async {
+        for muxer in [yamux(), mplex()] {
+            let net = Net::new();
+            let setup = || Setup {
+                muxers: vec![muxer.clone()],
+                ..Setup::default()
+            };
+            let (_listener, addr) = net.echo_host_with(setup()).await;
+            let dialer = net.host_with(setup());
+            assert_eq!(ask(&dialer, &addr, b"hello").await, b"hello");
+            let long: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+            let mut stream = dialer.open_stream(&addr, ECHO).await.unwrap();
+            let (mut read, mut write) = (&stream, &stream);
+            let mut back = vec![0; long.len()];
+            let (sent, received) = futures::join!(
+                async {
+                    write.write_all(&long).await?;
+                    write.close().await
+                },
+                read.read_exact(&mut back)
+            );
+            sent.unwrap();
+            received.unwrap();
+            assert!(back == long);
+            assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn an_unknown_protocol_shows_in_the_first_read_when_it_was_proposed_alone() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        let error = stream.read(&mut [0; 8]).await.unwrap_err();
+        let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
+        assert!(matches!(inner, Some(StreamError::Unsupported(id)) if id.as_str() == "/nobody/1"));
+        assert_eq!(ask(&dialer, &addr, b"the connection goes on").await.len(), 22);
+    });
+}
+
+#[test]
+fn a_one_way_stream_learns_on_close_that_nobody_understood() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        assert!(stream.close().await.is_err());
+        let stream = dialer.open_stream(&addr, ECHO).await.unwrap();
+        stream.confirmed().await.unwrap();
+    });
+}
+
+#[test]
+fn of_several_protocols_the_first_that_the_remote_knows_is_chosen() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let stream = dialer.open_stream(&addr, ["/echo/2.0.0", ECHO]).await.unwrap();
+        assert_eq!(stream.protocol().as_str(), ECHO);
+        let error = dialer.open_stream(&addr, ["/a/1", "/b/1"]).await.unwrap_err();
+        assert!(matches!(error, OpenStreamError::Unsupported { protocols, .. } if protocols.len() == 2));
+    });
+}
+
+#[test]
+fn invalid_protocol_names_are_refused_before_anything_is_dialed() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let error = dialer.open_stream(&addr, "no-slash").await.unwrap_err();
+        assert!(matches!(error, OpenStreamError::InvalidProtocol(_)));
+        assert!(dialer.peers().is_empty());
+    });
+}
+
+#[test]
+fn after_a_half_close_the_other_direction_goes_on() {
+    run(async {
+        let net = Net::new();
+        let (listener, addr) = net.echo_host().await;
+        listener.set_stream_handler("/late/1", |mut stream: Stream| async move {
+            let mut question = Vec::new();
+            stream.read_to_end(&mut question).await?;
+            pause(20).await;
+            stream.write_all(&question).await?;
+            stream.close().await
+        });
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/late/1").await.unwrap();
+        stream.write_all(b"question").await.unwrap();
+        stream.close().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"question");
+    });
+}
+
+#[test]
+fn a_one_way_message_arrives_although_its_sender_lets_go_at_once() {
+    run(async {
+        let net = Net::new();
+        let (listener, addr) = net.echo_host().await;
+        let (told, heard) = oneshot::channel();
+        let told = Arc::new(Mutex::new(Some(told)));
+        listener.set_stream_handler("/notice/1", move |mut stream: Stream| {
+            let told = told.clone();
+            async move {
+                pause(20).await;
+                let mut notice = Vec::new();
+                stream.read_to_end(&mut notice).await.unwrap();
+                told.lock().await.take().unwrap().send(notice).unwrap();
+            }
+        });
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/notice/1").await.unwrap();
+        stream.write_all(b"notice").await.unwrap();
+        stream.close().await.unwrap();
+        drop(stream);
+        assert_eq!(heard.await.unwrap(), b"notice");
+    });
+}
+
+#[test]
+fn a_reset_reaches_the_remote_with_its_reason() {
+    run(async {
+        let net = Net::new();
+        let (listener, addr) = net.echo_host().await;
+        listener.set_stream_handler("/reset/1", |stream: Stream| async move {
+            let mut byte = [0];
+            (&stream).read_exact(&mut byte).await.unwrap();
+            stream.reset(ResetCode::RATE_LIMITED);
+        });
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/reset/1").await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        let error = loop {
+            match stream.read(&mut [0; 8]).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
+        assert!(
+            matches!(inner, Some(StreamError::ResetByRemote(ResetCode::RATE_LIMITED))),
+            "{error:?}"
+        );
+    });
+}
+
+#[test]
+fn two_tasks_use_the_halves_of_a_stream_at_once() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let stream = dialer.open_stream(&addr, ECHO).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let (done, finished) = oneshot::channel();
+        dialer.spawn(async move {
+            for _ in 0..200 {
+                write.write_all(&[7; 5000]).await.unwrap();
+            }
+            write.close().await.unwrap();
+        });
+        dialer.spawn(async move {
+            let mut all = Vec::new();
+            read.read_to_end(&mut all).await.unwrap();
+            done.send(all.len()).unwrap();
+        });
+        assert_eq!(finished.await.unwrap(), 1_000_000);
+    });
+}
+
+#[test]
+fn hundred_streams_run_at_once_on_one_connection() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let asks = (0..100_u32).map(|n| {
+            let (dialer, addr) = (dialer.clone(), addr.clone());
+            async move {
+                let message = n.to_be_bytes().repeat(1000);
+                assert_eq!(ask(&dialer, &addr, &message).await, message);
+            }
+        });
+        futures::future::join_all(asks).await;
+        assert_eq!(dialer.connections().len(), 1);
+    });
+}
+
+#[test]
+fn dropping_futures_and_streams_leaves_nothing_behind() {
+    run(async {
+        let net = Net::new();
+        let (listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        dialer.connect(&addr).await.unwrap();
+        for _ in 0..50 {
+            let open = dialer.open_stream(&addr, ["/echo/2.0.0", ECHO]);
+            // Polled once, then dropped in the middle of the negotiation.
+            let _ = futures::FutureExt::now_or_never(open);
+            let mut stream = dialer.open_stream(&addr, ECHO).await.unwrap();
+            stream.write_all(b"unfinished").await.unwrap();
+        }
+        for _ in 0..100 {
+            let open = [&dialer, &listener].map(|host| host.connections()[0].streams);
+            if open == [0, 0] {
+                return;
+            }
+            pause(20).await;
+        }
+        panic!("streams were left behind");
+    });
+}

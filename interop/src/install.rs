@@ -107,6 +107,9 @@ impl Workshop {
             let generated = generated.with_context(|| format!("cannot start {binary:?}"))?;
             if generated.status.success() {
                 files.insert(key_type, file);
+            } else {
+                let why = String::from_utf8_lossy(&generated.stderr);
+                eprintln!("no {key_type} key of peerkit's own: {}", why.trim());
             }
         }
         Ok(files)

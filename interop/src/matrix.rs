@@ -113,11 +113,8 @@ fn run_tests<'a>(
     for &test in &row.tests {
         progress.now(&format!("{row}: {test}"));
         let result = run_test(test, &row, listener.address(), options);
-        let tell = || format!("listener's stderr:\n{}", listener.stderr.text());
-        cells.insert(
-            test,
-            result.map_err(|error| anyhow!("{error:#}\n{}", tell())),
-        );
+        let tell = || listener.stderr.described("listener");
+        cells.insert(test, result.map_err(|error| anyhow!("{error:#}{}", tell())));
         progress.step();
     }
     let stopped = listener.stop();
@@ -371,5 +368,102 @@ impl fmt::Display for Measured {
             Self::RoundTripMs(ms) => write!(f, "ok {ms:.2} ms"),
             Self::MegabytesPerSecond(rate) => write!(f, "ok {rate:.0} MB/s"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::peers::{Language, Launcher};
+
+    #[test]
+    fn each_foreign_peer_dials_and_is_dialed_with_what_both_sides_have() {
+        let peers = [
+            local(),
+            foreign(Language::Go, &["yamux"]),
+            foreign(Language::Js, &[]),
+        ];
+        let planned: Vec<_> = plan(&peers, Pairing::Local, &options())
+            .iter()
+            .map(shown)
+            .collect();
+        assert_eq!(
+            planned,
+            [
+                "peerkit dials go, noise, yamux, ed25519",
+                "peerkit dials go, noise, yamux, ed25519, rsa",
+                "go dials peerkit, noise, yamux, ed25519",
+                "go dials peerkit, noise, yamux, rsa, ed25519",
+            ]
+        );
+    }
+
+    #[test]
+    fn foreign_peers_meet_each_other_but_not_peerkit() {
+        let muxers = ["yamux", "mplex"];
+        let peers = [
+            local(),
+            foreign(Language::Js, &muxers),
+            foreign(Language::Py, &muxers),
+        ];
+        let rows = plan(&peers, Pairing::Foreign, &options());
+        assert!(rows.iter().all(|row| row.dialer.name != row.listener.name));
+        assert!(rows.iter().all(|row| row.dialer.name != "peerkit"));
+        assert!(
+            rows.iter()
+                .any(|row| shown(row) == "py dials js, noise, mplex, ed25519")
+        );
+    }
+
+    #[test]
+    fn identify_must_be_about_the_peer_that_was_dialed() {
+        let address = "/ip4/127.0.0.1/tcp/1/p2p/A";
+        let mut event = json!({
+            "event": "identify", "ok": true, "peer": "A", "agent": "x/1", "protocols": PROTOCOLS,
+            "observed_addr": "/ip4/127.0.0.1/tcp/2",
+        });
+        assert!(check_identify(&[event.clone()], address).is_ok());
+        event["peer"] = "B".into();
+        assert!(check_identify(&[event], address).is_err());
+    }
+
+    #[test]
+    fn too_few_pings_and_short_echoes_fail() {
+        let ping = json!({"event": "ping", "ok": true, "ms": 1.0});
+        assert!(check_pings(&vec![ping.clone(); PINGS]).is_ok());
+        assert!(check_pings(&[ping]).is_err());
+        let hash = "0".repeat(64);
+        let echo = json!({"event": "echo", "ok": true, "bytes": 9, "sha256": hash, "seconds": 1});
+        assert!(check_echo(std::slice::from_ref(&echo), 9).is_ok());
+        assert!(check_echo(&[echo], 10).is_err());
+    }
+
+    fn local() -> Peer {
+        Peer::local(Path::new("peerkit"), BTreeMap::new())
+    }
+
+    fn foreign(language: Language, muxers: &[&str]) -> Peer {
+        let keys = ["ed25519", "rsa", "one that is not known here"];
+        let info = json!({
+            "muxers": muxers, "securities": ["noise"], "key_types": keys, "remote_key_types": keys,
+        });
+        Peer::of_info(language, Launcher::new("peer".into(), []), &info)
+    }
+
+    fn options() -> Options {
+        Options {
+            muxers: Muxer::value_variants().to_vec(),
+            securities: Security::value_variants().to_vec(),
+            echo_bytes: 1,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn shown(row: &Row) -> String {
+        row.to_string()
     }
 }

@@ -113,7 +113,11 @@ impl Peer {
         );
         let info: Value = serde_json::from_slice(&output.stdout)
             .with_context(|| format!("`info` of {language} is not JSON"))?;
-        Ok(Self {
+        Ok(Self::of_info(language, launcher, &info))
+    }
+
+    pub(crate) fn of_info(language: Language, launcher: Launcher, info: &Value) -> Self {
+        Self {
             name: language.to_string(),
             title: format!("{} {}", text(&info["name"]), text(&info["version"])),
             muxers: known(&info["muxers"]),
@@ -122,7 +126,7 @@ impl Peer {
             remote_key_types: known(&info["remote_key_types"]),
             launcher,
             local: None,
-        })
+        }
     }
 
     /// peerkit's own command line. A key type beside the default one comes

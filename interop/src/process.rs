@@ -33,12 +33,12 @@ impl Listener {
         let mut child = piped(&mut command).stdin(Stdio::piped()).spawn()?;
         let stderr = Tail::of(child.stderr.take().expect("stderr is piped"));
         let stdout = child.stdout.take().expect("stdout is piped");
-        // One address is enough; try_send drops the others.
-        let (sender, address) = mpsc::sync_channel(1);
+        // The first address, or error, is enough; try_send drops the others.
+        let (sender, first) = mpsc::sync_channel(1);
         thread::spawn(move || {
             for event in events(stdout) {
-                if let Some(address) = loopback_address(&event) {
-                    let _ = sender.try_send(address);
+                if let Some(outcome) = address_or_error(&event) {
+                    let _ = sender.try_send(outcome);
                 }
             }
         });
@@ -47,10 +47,12 @@ impl Listener {
             address: String::new(),
             stderr,
         };
-        listener.address = address.recv_timeout(START_DEADLINE).map_err(|_| {
+        let outcome = first.recv_timeout(START_DEADLINE);
+        let outcome = outcome.unwrap_or_else(|_| Err("it printed no address".to_owned()));
+        listener.address = outcome.map_err(|error| {
             anyhow!(
-                "the listener printed no address:\n{}",
-                listener.stderr.text()
+                "the listener did not start: {error}{}",
+                listener.stderr.described("listener")
             )
         })?;
         Ok(listener)
@@ -66,7 +68,10 @@ impl Listener {
         let status = wait(&mut self.child, STOP_DEADLINE)
             .context("the listener goes on although its stdin has ended")?;
         if !status.success() {
-            bail!("the listener ended with {status}:\n{}", self.stderr.text());
+            bail!(
+                "the listener ended with {status}{}",
+                self.stderr.described("listener")
+            );
         }
         Ok(())
     }
@@ -101,7 +106,7 @@ pub(crate) fn dial(mut command: Command, deadline: Duration) -> Result<Vec<Value
         }
         Err(error) => error.to_string(),
     };
-    bail!("{failure}\ndialer's stderr:\n{}", stderr.finish());
+    bail!("{failure}{}", stderr.finished().described("dialer"));
 }
 
 fn piped(command: &mut Command) -> &mut Command {
@@ -130,16 +135,20 @@ fn events(from: impl Read) -> impl Iterator<Item = Value> {
     lines.filter_map(|line| serde_json::from_str(&line).ok())
 }
 
-fn loopback_address(event: &Value) -> Option<String> {
+/// What a listener's event says about how its start went, if anything.
+fn address_or_error(event: &Value) -> Option<Result<String, String>> {
+    if let Some(error) = event["error"].as_str() {
+        return Some(Err(error.to_owned()));
+    }
     let address = event["addr"].as_str()?;
     let wanted = event["event"] == "listening" && address.starts_with("/ip4/127.0.0.1/");
-    wanted.then(|| address.to_owned())
+    wanted.then(|| Ok(address.to_owned()))
 }
 
 /// The last lines that a process wrote to its stderr.
 pub(crate) struct Tail {
     lines: Arc<Mutex<VecDeque<String>>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Tail {
@@ -155,21 +164,30 @@ impl Tail {
                 kept.push_back(format!("    {line}"));
             }
         });
-        Self { lines, reader }
+        Self {
+            lines,
+            reader: Some(reader),
+        }
     }
 
-    /// The lines so far.
-    pub(crate) fn text(&self) -> String {
+    /// The lines so far, below a heading; nothing if there are none.
+    pub(crate) fn described(&self, whose: &str) -> String {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.make_contiguous().join("\n")
+        match lines.is_empty() {
+            true => String::new(),
+            false => format!(
+                "\n  {whose}'s stderr:\n{}",
+                lines.make_contiguous().join("\n")
+            ),
+        }
     }
 
-    /// The lines of a process that has ended.
-    fn finish(self) -> String {
-        let Self { lines, reader } = self;
-        // What it read is kept even if it panicked.
-        let _ = reader.join();
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.make_contiguous().join("\n")
+    /// Waits for the last line of a process that has ended.
+    fn finished(mut self) -> Self {
+        if let Some(reader) = self.reader.take() {
+            // What it read is kept even if it panicked.
+            let _ = reader.join();
+        }
+        self
     }
 }

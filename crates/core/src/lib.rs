@@ -78,3 +78,7 @@ pub use task::{Task, TaskGroup};
 pub use transport::{
     DialRequest, Incoming, Listener, ListenerEvent, Optimism, Transport, UpgradeRequest, Upgrader,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

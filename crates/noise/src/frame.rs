@@ -69,6 +69,8 @@ fn take(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -99,6 +101,33 @@ mod tests {
             let mut input = BytesMut::from(&frame[..end]);
             assert!(take(&mut input, &(0..=10)).unwrap().is_none());
             assert_eq!(input, frame[..end]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5)) {
+            let mut input = BytesMut::new();
+            for message in &messages {
+                put(&mut input, |out| {
+                    out.extend_from_slice(message);
+                    Ok(())
+                })
+                .unwrap();
+            }
+            for message in &messages {
+                let taken = take(&mut input, &(0..=50)).unwrap().unwrap();
+                prop_assert_eq!(&taken[..], &message[..]);
+            }
+            prop_assert!(input.is_empty());
+        }
+
+        #[test]
+        fn garbage_is_taken_whole_or_not_at_all(garbage in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut input = BytesMut::from(&garbage[..]);
+            let taken = take(&mut input, &(32..=256));
+            let used = taken.ok().flatten().map_or(0, |message| HEADER + message.len());
+            prop_assert_eq!(&input[..], &garbage[used..]);
         }
     }
 }

@@ -1,0 +1,563 @@
+//! The machine.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    task::Poll,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use peerkit_core::{
+    Batch, CloseReason, ConnectionError, Direction, RecordLayout, ResetCode, Role, SessionEvent,
+    StreamError, StreamId, Transmit,
+};
+
+use crate::{
+    Config,
+    budget::Budget,
+    codec::{Decoder, Kind, Piece, WireId, put_head},
+    stream::{Side, Stream},
+    unread::Intake,
+    writers::Writers,
+};
+
+/// mplex without I/O, see [`peerkit_core::Session`] for how to drive it.
+///
+/// What the specification leaves open, and mplex's differences from other muxers:
+///
+/// - A number that is in use is opened again, an unknown flag, or a frame that is too long: the
+///   connection ends with [`ConnectionError::Malformed`].
+/// - Frames for streams that are not known, and bytes behind a close, are ignored: they may have
+///   been on their way when the stream ended.
+/// - Reset codes are not sent, and those of the remote are [`ResetCode::NONE`].
+/// - There is no goodbye. [`close`](peerkit_core::Session::close) queues nothing and resets
+///   nothing: closing the channel is the message. The end of the input is an ordinary
+///   end when no stream is half-said, and counts as cut off otherwise.
+/// - What had arrived before the end can still be read.
+pub struct Session {
+    config: Config,
+    decoder: Decoder,
+    transmit: Transmit,
+    /// Streams that the application has not let go of, dead ones included.
+    streams: BTreeMap<StreamId, Stream>,
+    /// Numbers in use.
+    wire: BTreeMap<WireId, Target>,
+    /// The order of the lingering ones in `wire`, oldest first.
+    lingering: VecDeque<WireId>,
+    /// Opened by the remote, not yet accepted.
+    incoming: VecDeque<StreamId>,
+    slots: Slots,
+    next_id: u64,
+    next_number: u64,
+    waiting_openers: usize,
+    writers: Writers,
+    intake: Intake,
+    vain: Budget,
+    events: VecDeque<SessionEvent>,
+    ended: Option<ConnectionError>,
+}
+
+/// Who takes the frames of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Stream(StreamId),
+    /// The application has said all and has gone; the remote may still send, in vain.
+    Lingering,
+}
+
+/// How many of `streams` each side has opened.
+#[derive(Debug, Default)]
+struct Slots {
+    inbound: usize,
+    outbound: usize,
+}
+
+impl Session {
+    /// A session that begins now, on a channel with records of the given layout.
+    ///
+    /// Dialers give their streams even numbers and listeners odd ones. Nobody demands
+    /// that, since a number counts together with who opened the stream; it makes captures readable.
+    pub fn new(config: Config, role: Role, layout: RecordLayout, now: Instant) -> Self {
+        let per_second = config.rapid_reset_per_second;
+        Self {
+            decoder: Decoder::new(),
+            transmit: Transmit::new(layout),
+            streams: BTreeMap::new(),
+            wire: BTreeMap::new(),
+            lingering: VecDeque::new(),
+            incoming: VecDeque::new(),
+            slots: Slots::default(),
+            next_id: 0,
+            next_number: u64::from(role == Role::Listener),
+            waiting_openers: 0,
+            writers: Writers::new(config.transmit_buffer),
+            intake: Intake::new(&config),
+            vain: Budget::new(config.rapid_reset_burst, per_second, now),
+            events: VecDeque::new(),
+            ended: None,
+            config,
+        }
+    }
+
+    /// Bytes that arrived and were not yet read, of all streams.
+    pub fn unread_len(&self) -> usize {
+        self.intake.total()
+    }
+
+    fn handle_piece(&mut self, piece: Piece, now: Instant) -> Result<(), ConnectionError> {
+        match piece {
+            Piece::Head(Kind::Open, id) => return self.handle_open(id, now),
+            Piece::Head(Kind::Message, _) => {}
+            Piece::Head(Kind::Close, id) => self.handle_close(id),
+            Piece::Head(Kind::Reset, id) => return self.handle_reset(id, now),
+            Piece::Body(id, bytes) => self.handle_body(id, bytes, now),
+        }
+        Ok(())
+    }
+
+    fn handle_open(&mut self, wire: WireId, now: Instant) -> Result<(), ConnectionError> {
+        if self.wire.contains_key(&wire) {
+            return Err(ConnectionError::Malformed(
+                "an mplex stream was opened twice",
+            ));
+        }
+        if self.slots.inbound >= self.config.inbound_streams_max {
+            self.send(Kind::Reset, wire);
+            return self.count_vain(now);
+        }
+        let id = self.insert(wire, now);
+        self.incoming.push_back(id);
+        self.events.push_back(SessionEvent::Incoming);
+        Ok(())
+    }
+
+    fn handle_body(&mut self, wire: WireId, bytes: Bytes, now: Instant) {
+        match self.wire.get(&wire) {
+            Some(Target::Stream(id)) => self.receive(*id, bytes, now),
+            Some(Target::Lingering) => {
+                self.send(Kind::Reset, wire);
+                self.stop_lingering(wire);
+            }
+            None => {}
+        }
+    }
+
+    fn receive(&mut self, id: StreamId, bytes: Bytes, now: Instant) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.inbound == Side::Finished {
+            return;
+        }
+        if self.intake.push(&mut stream.unread, bytes, now).is_err() {
+            self.abort(id, StreamError::Limit("too many bytes wait to be read"));
+        } else {
+            self.wake_reader(id);
+        }
+    }
+
+    fn handle_close(&mut self, wire: WireId) {
+        match self.wire.get(&wire).copied() {
+            Some(Target::Stream(id)) => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.inbound = Side::Finished;
+                }
+                self.wake_reader(id);
+                self.unlink_if_finished(id);
+            }
+            Some(Target::Lingering) => self.stop_lingering(wire),
+            None => {}
+        }
+    }
+
+    fn handle_reset(&mut self, wire: WireId, now: Instant) -> Result<(), ConnectionError> {
+        match self.wire.get(&wire).copied() {
+            Some(Target::Stream(id)) => {
+                self.fail(id, StreamError::ResetByRemote(ResetCode::NONE));
+                if wire.direction == Direction::Inbound {
+                    self.count_vain(now)?;
+                }
+            }
+            Some(Target::Lingering) => self.stop_lingering(wire),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The remote has opened a stream for nothing, which costs it less than this side.
+    fn count_vain(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if self.vain.take(now) {
+            Ok(())
+        } else {
+            Err(ConnectionError::Limit("too many streams opened in vain"))
+        }
+    }
+
+    fn insert(&mut self, wire: WireId, now: Instant) -> StreamId {
+        let id = StreamId(self.next_id);
+        self.next_id += 1;
+        *self.slots.of(wire.direction) += 1;
+        self.streams.insert(id, Stream::new(wire, now));
+        self.wire.insert(wire, Target::Stream(id));
+        id
+    }
+
+    /// Takes a stream off the table; its number is dealt with before.
+    fn remove(&mut self, id: StreamId) {
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
+        self.intake.discard(&mut stream.unread);
+        self.writers.remove(id);
+        *self.slots.of(stream.wire.direction) -= 1;
+        self.offer_openings();
+    }
+
+    /// Ends both directions from this side.
+    fn abort(&mut self, id: StreamId, error: StreamError) {
+        let wire = self.streams.get(&id).map(|stream| stream.wire);
+        if let Some(wire) = wire.filter(|wire| self.is_linked(*wire, id)) {
+            self.send(Kind::Reset, wire);
+        }
+        self.fail(id, error);
+    }
+
+    /// Marks a stream as dead until the application lets go of it. One that was not
+    /// yet accepted is never seen.
+    fn fail(&mut self, id: StreamId, error: StreamError) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.failure.get_or_insert(error);
+        self.intake.discard(&mut stream.unread);
+        self.unlink(id);
+        self.wake_reader(id);
+        self.stop_writer(id);
+        if let Some(at) = self.incoming.iter().position(|other| *other == id) {
+            self.incoming.remove(at);
+            self.remove(id);
+        }
+    }
+
+    fn is_linked(&self, wire: WireId, id: StreamId) -> bool {
+        self.wire.get(&wire) == Some(&Target::Stream(id))
+    }
+
+    /// The stream's number may be used again.
+    fn unlink(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get(&id)
+            && self.is_linked(stream.wire, id)
+        {
+            self.wire.remove(&stream.wire);
+        }
+    }
+
+    fn unlink_if_finished(&mut self, id: StreamId) {
+        if self.streams.get(&id).is_some_and(Stream::is_finished) {
+            self.unlink(id);
+        }
+    }
+
+    /// Remembers that the remote may go on sending to nobody. The oldest is forgotten when there are
+    /// too many: what the remote sends there is then ignored without an answer.
+    fn linger(&mut self, wire: WireId) {
+        if self.lingering.len() >= self.config.inbound_streams_max.max(1)
+            && let Some(oldest) = self.lingering.pop_front()
+        {
+            self.wire.remove(&oldest);
+        }
+        self.wire.insert(wire, Target::Lingering);
+        self.lingering.push_back(wire);
+    }
+
+    fn stop_lingering(&mut self, wire: WireId) {
+        self.wire.remove(&wire);
+        self.lingering.retain(|other| *other != wire);
+    }
+
+    fn send(&mut self, kind: Kind, wire: WireId) {
+        if self.ended.is_none() {
+            put_head(&mut self.transmit, kind, wire, 0);
+        }
+    }
+
+    fn wake_reader(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && std::mem::take(&mut stream.reader_waits)
+        {
+            self.events.push_back(SessionEvent::Readable(id));
+        }
+    }
+
+    fn stop_writer(&mut self, id: StreamId) {
+        if self.writers.remove(id) {
+            self.events.push_back(SessionEvent::Writable(id));
+        }
+    }
+
+    /// Tells as many who wait to open as may do so now.
+    fn offer_openings(&mut self) {
+        if !self.may_open() {
+            return;
+        }
+        let free = self.config.outbound_streams_max - self.slots.outbound;
+        let offered = free.min(self.waiting_openers);
+        self.waiting_openers -= offered;
+        self.events
+            .extend(std::iter::repeat_n(SessionEvent::Openable, offered));
+    }
+
+    fn may_open(&self) -> bool {
+        self.slots.outbound < self.config.outbound_streams_max
+            && !self.writers.is_full(self.transmit.len())
+    }
+
+    /// The stream that holds most of what nobody has read for too long.
+    fn stalled(&self, now: Instant) -> Option<StreamId> {
+        let overdue = |stream: &Stream| self.stall_deadline(stream).is_some_and(|at| at <= now);
+        self.streams
+            .iter()
+            .filter(|(_, stream)| overdue(stream))
+            .max_by_key(|(_, stream)| stream.unread.len())
+            .map(|(id, _)| *id)
+    }
+
+    fn stall_deadline(&self, stream: &Stream) -> Option<Instant> {
+        let since = self.intake.stalled_since(&stream.unread)?;
+        since.checked_add(self.config.stall_timeout)
+    }
+
+    fn check_ended(&self) -> Result<(), ConnectionError> {
+        self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    /// The stream, if its write side is neither finished nor failed.
+    fn writable(&self, id: StreamId) -> Result<&Stream, StreamError> {
+        let stream = self.streams.get(&id).ok_or(StreamError::Reset)?;
+        if let Some(failure) = &stream.failure {
+            return Err(failure.clone());
+        }
+        self.check_ended()?;
+        if stream.outbound == Side::Finished {
+            return Err(StreamError::WriteClosed);
+        }
+        Ok(stream)
+    }
+
+    /// From now on everything fails with `error`; those who wait are told.
+    fn end(&mut self, error: ConnectionError) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(error);
+        for (id, stream) in &mut self.streams {
+            if std::mem::take(&mut stream.reader_waits) {
+                self.events.push_back(SessionEvent::Readable(*id));
+            }
+        }
+        self.events
+            .extend(self.writers.clear().map(SessionEvent::Writable));
+        let openers = std::mem::take(&mut self.waiting_openers);
+        self.events
+            .extend(std::iter::repeat_n(SessionEvent::Openable, openers));
+    }
+}
+
+impl peerkit_core::Session for Session {
+    fn handle_read(&mut self, mut chunk: Bytes, now: Instant) -> Result<(), ConnectionError> {
+        while self.ended.is_none() {
+            let outcome = match self.decoder.next(&mut chunk) {
+                Ok(Some(piece)) => self.handle_piece(piece, now),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                self.end(error.clone());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        while let Some(id) = self.stalled(now) {
+            self.abort(id, StreamError::Limit("it was not read for too long"));
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended.is_some() || !self.intake.is_paused() {
+            return None;
+        }
+        let deadlines = self.streams.values();
+        deadlines
+            .filter_map(|stream| self.stall_deadline(stream))
+            .min()
+    }
+
+    fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self, batch: &mut Batch) -> bool {
+        if !self.transmit.swap(batch) {
+            return false;
+        }
+        self.events
+            .extend(self.writers.grant().map(SessionEvent::Writable));
+        self.offer_openings();
+        true
+    }
+
+    fn transmit_len(&self) -> usize {
+        self.transmit.len()
+    }
+
+    fn wants_read(&self) -> bool {
+        self.ended.is_some() || !self.intake.is_paused()
+    }
+
+    fn end_of_input(&self) -> ConnectionError {
+        let half_said = |target: &Target| match target {
+            Target::Stream(id) => self
+                .streams
+                .get(id)
+                .is_some_and(|stream| stream.inbound == Side::Open),
+            Target::Lingering => false,
+        };
+        if self.decoder.is_between_frames() && !self.wire.values().any(half_said) {
+            ConnectionError::ClosedByRemote(0)
+        } else {
+            ConnectionError::Truncated
+        }
+    }
+
+    fn open(&mut self, now: Instant) -> Poll<Result<StreamId, ConnectionError>> {
+        self.check_ended()?;
+        if !self.may_open() {
+            self.waiting_openers = self.waiting_openers.saturating_add(1);
+            return Poll::Pending;
+        }
+        let wire = WireId {
+            number: self.next_number,
+            direction: Direction::Outbound,
+        };
+        // 2^59 streams take longer than any connection lasts.
+        self.next_number += 2;
+        self.send(Kind::Open, wire);
+        Poll::Ready(Ok(self.insert(wire, now)))
+    }
+
+    fn accept(&mut self, _now: Instant) -> Option<StreamId> {
+        self.incoming.pop_front()
+    }
+
+    fn read(
+        &mut self,
+        id: StreamId,
+        buffer: &mut [u8],
+        now: Instant,
+    ) -> Poll<Result<usize, StreamError>> {
+        let stream = self.streams.get_mut(&id).ok_or(StreamError::Reset)?;
+        if let Some(failure) = &stream.failure {
+            return Poll::Ready(Err(failure.clone()));
+        }
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if stream.unread.len() > 0 {
+            return Poll::Ready(Ok(self.intake.read(&mut stream.unread, buffer, now)));
+        }
+        if stream.inbound == Side::Finished {
+            return Poll::Ready(Ok(0));
+        }
+        if let Some(ended) = &self.ended {
+            return Poll::Ready(Err(ended.clone().into()));
+        }
+        stream.reader_waits = true;
+        Poll::Pending
+    }
+
+    fn write(
+        &mut self,
+        id: StreamId,
+        buffer: &[u8],
+        _now: Instant,
+    ) -> Poll<Result<usize, StreamError>> {
+        let wire = self.writable(id)?.wire;
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let queued = self.transmit.len();
+        let Some(count) = self.writers.admit(id, queued, buffer.len()) else {
+            return Poll::Pending;
+        };
+        put_head(&mut self.transmit, Kind::Message, wire, count);
+        self.transmit.put(&buffer[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn finish(&mut self, id: StreamId, _now: Instant) -> Result<(), StreamError> {
+        let wire = match self.writable(id) {
+            Ok(stream) => stream.wire,
+            Err(StreamError::WriteClosed) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.send(Kind::Close, wire);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.outbound = Side::Finished;
+        }
+        self.stop_writer(id);
+        self.unlink_if_finished(id);
+        Ok(())
+    }
+
+    fn reset(&mut self, id: StreamId, _code: ResetCode) {
+        self.abort(id, StreamError::Reset);
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let (wire, outbound) = (stream.wire, stream.outbound);
+        if self.is_linked(wire, id) {
+            self.wire.remove(&wire);
+            match outbound {
+                Side::Open => self.send(Kind::Reset, wire),
+                Side::Finished => self.linger(wire),
+            }
+        }
+        self.remove(id);
+    }
+
+    fn close(&mut self, _reason: CloseReason) {
+        self.end(ConnectionError::Closed);
+    }
+
+    fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+impl Slots {
+    fn of(&mut self, direction: Direction) -> &mut usize {
+        match direction {
+            Direction::Inbound => &mut self.inbound,
+            Direction::Outbound => &mut self.outbound,
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("slots", &self.slots)
+            .field("unread", &self.intake.total())
+            .field("transmit", &self.transmit.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}

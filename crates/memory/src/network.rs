@@ -91,8 +91,11 @@ impl MemoryNetwork {
         })
     }
 
-    /// The dialer's port and its end of the connection. The caller sets the deadline.
-    pub(crate) async fn connect(&self, port: u64) -> io::Result<(u64, Pipe)> {
+    /// Connects to a listener's port without any upgrade, for tests that speak a protocol by hand:
+    /// the dialer's port and its end of the connection. The caller sets the deadline.
+    ///
+    /// Cancel safety: dropping the future leaves no connection.
+    pub async fn connect(&self, port: u64) -> io::Result<(u64, Pipe)> {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let (from, backlog) = {
             let mut ports = lock(&self.inner.ports);

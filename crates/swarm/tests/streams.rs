@@ -51,7 +51,10 @@ fn an_unknown_protocol_shows_in_the_first_read_when_it_was_proposed_alone() {
         let error = stream.read(&mut [0; 8]).await.unwrap_err();
         let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
         assert!(matches!(inner, Some(StreamError::Unsupported(id)) if id.as_str() == "/nobody/1"));
-        assert_eq!(ask(&dialer, &addr, b"the connection goes on").await.len(), 22);
+        assert_eq!(
+            ask(&dialer, &addr, b"the connection goes on").await.len(),
+            22
+        );
     });
 }
 
@@ -75,10 +78,18 @@ fn of_several_protocols_the_first_that_the_remote_knows_is_chosen() {
         let net = Net::new();
         let (_listener, addr) = net.echo_host().await;
         let dialer = net.host();
-        let stream = dialer.open_stream(&addr, ["/echo/2.0.0", ECHO]).await.unwrap();
+        let stream = dialer
+            .open_stream(&addr, ["/echo/2.0.0", ECHO])
+            .await
+            .unwrap();
         assert_eq!(stream.protocol().as_str(), ECHO);
-        let error = dialer.open_stream(&addr, ["/a/1", "/b/1"]).await.unwrap_err();
-        assert!(matches!(error, OpenStreamError::Unsupported { protocols, .. } if protocols.len() == 2));
+        let error = dialer
+            .open_stream(&addr, ["/a/1", "/b/1"])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, OpenStreamError::Unsupported { protocols, .. } if protocols.len() == 2)
+        );
     });
 }
 
@@ -162,7 +173,10 @@ fn a_reset_reaches_the_remote_with_its_reason() {
         };
         let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
         assert!(
-            matches!(inner, Some(StreamError::ResetByRemote(ResetCode::RATE_LIMITED))),
+            matches!(
+                inner,
+                Some(StreamError::ResetByRemote(ResetCode::RATE_LIMITED))
+            ),
             "{error:?}"
         );
     });

@@ -3,27 +3,31 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{AsyncReadExt, AsyncWriteExt};
-use peerkit_core::{Keypair, Multiaddr, MuxerUpgrade, PeerId, Runtime, with_deadline};
-use peerkit_memory::{Memory, MemoryNetwork};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, future::BoxFuture};
+use peerkit_core::{
+    DialRequest, Direction, Keypair, ListenError, Listener, Multiaddr, MuxerUpgrade, NewConnection,
+    Optimism, PeerId, Role, Runtime, TaskGroup, Transport, TransportError, UpgradeRequest,
+    Upgrader, multiaddr::Protocol, with_deadline,
+};
+use peerkit_memory::{Memory, MemoryNetwork, Pipe, duplex};
 use peerkit_mplex::Mplex;
 use peerkit_noise::Noise;
 use peerkit_swarm::{Host, HostConfig, Stream};
 use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
 use peerkit_yamux::Yamux;
 
-pub const ECHO: &str = "/echo/1.0.0";
+pub(crate) const ECHO: &str = "/echo/1.0.0";
 
-pub struct Net {
-    pub network: MemoryNetwork,
-    pub runtime: Arc<dyn Runtime>,
+pub(crate) struct Net {
+    pub(crate) network: MemoryNetwork,
+    pub(crate) runtime: Arc<dyn Runtime>,
 }
 
-pub struct Setup {
-    pub keypair: Keypair,
-    pub muxers: Vec<Arc<dyn MuxerUpgrade>>,
-    pub config: HostConfig,
-    pub upgrade: UpgradeConfig,
+pub(crate) struct Setup {
+    pub(crate) keypair: Keypair,
+    pub(crate) muxers: Vec<Arc<dyn MuxerUpgrade>>,
+    pub(crate) config: HostConfig,
+    pub(crate) upgrade: UpgradeConfig,
 }
 
 impl Default for Setup {
@@ -37,34 +41,52 @@ impl Default for Setup {
     }
 }
 
-pub fn yamux() -> Arc<dyn MuxerUpgrade> {
+pub(crate) fn yamux() -> Arc<dyn MuxerUpgrade> {
     Arc::new(Yamux::new(peerkit_yamux::Config::default()))
 }
 
-pub fn mplex() -> Arc<dyn MuxerUpgrade> {
+pub(crate) fn mplex() -> Arc<dyn MuxerUpgrade> {
     Arc::new(Mplex::new(peerkit_mplex::Config::default()))
 }
 
 impl Net {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             network: MemoryNetwork::new(),
             runtime: peerkit_runtime::default(),
         }
     }
 
-    pub fn host(&self) -> Host {
+    pub(crate) fn host(&self) -> Host {
         self.host_with(Setup::default())
     }
 
-    pub fn host_with(&self, setup: Setup) -> Host {
+    pub(crate) fn upgrader(&self, setup: &Setup) -> Arc<dyn Upgrader> {
         let noise = Noise::new(&setup.keypair).unwrap();
-        let upgrader = Arc::new(StandardUpgrader::new(
+        Arc::new(StandardUpgrader::new(
             self.runtime.clone(),
             vec![Arc::new(noise)],
-            setup.muxers,
-            setup.upgrade,
-        ));
+            setup.muxers.clone(),
+            setup.upgrade.clone(),
+        ))
+    }
+
+    /// A host whose every dial ends at `script`, which gets the other end of the pipe.
+    pub(crate) fn host_facing(&self, setup: Setup, script: impl Script) -> Host {
+        let scripted = Scripted {
+            upgrader: self.upgrader(&setup),
+            runtime: self.runtime.clone(),
+            script: Arc::new(script),
+            tasks: TaskGroup::default(),
+        };
+        Host::builder(setup.keypair, self.runtime.clone())
+            .config(setup.config)
+            .transport(scripted)
+            .build()
+    }
+
+    pub(crate) fn host_with(&self, setup: Setup) -> Host {
+        let upgrader = self.upgrader(&setup);
         let memory = Memory::new(self.network.clone(), self.runtime.clone(), upgrader);
         Host::builder(setup.keypair, self.runtime.clone())
             .config(setup.config)
@@ -72,12 +94,20 @@ impl Net {
             .build()
     }
 
+    /// A raw pipe to the listener at an address.
+    pub(crate) async fn raw(&self, addr: &Multiaddr) -> Pipe {
+        let Some(Protocol::Memory(port)) = addr.iter().next() else {
+            panic!("{addr} is in memory")
+        };
+        self.network.connect(port).await.unwrap().1
+    }
+
     /// A host that listens and echoes; its address names it.
-    pub async fn echo_host(&self) -> (Host, Multiaddr) {
+    pub(crate) async fn echo_host(&self) -> (Host, Multiaddr) {
         self.echo_host_with(Setup::default()).await
     }
 
-    pub async fn echo_host_with(&self, setup: Setup) -> (Host, Multiaddr) {
+    pub(crate) async fn echo_host_with(&self, setup: Setup) -> (Host, Multiaddr) {
         let host = self.host_with(setup);
         host.set_stream_handler(ECHO, echo);
         let addr = listen(&host).await;
@@ -85,18 +115,22 @@ impl Net {
     }
 }
 
-pub async fn listen(host: &Host) -> Multiaddr {
+pub(crate) async fn listen(host: &Host) -> Multiaddr {
     host.listen("/memory/0".parse().unwrap()).await.unwrap();
     host.addrs().remove(0)
 }
 
-pub async fn echo(stream: Stream) -> std::io::Result<()> {
+pub(crate) async fn echo(stream: Stream) -> std::io::Result<()> {
     futures::io::copy(&stream, &mut &stream).await?;
     (&stream).close().await
 }
 
 /// Sends a message on a fresh stream, closes, and returns all that comes back.
-pub async fn ask(host: &Host, target: impl Into<peerkit_swarm::DialTarget>, message: &[u8]) -> Vec<u8> {
+pub(crate) async fn ask(
+    host: &Host,
+    target: impl Into<peerkit_swarm::DialTarget>,
+    message: &[u8],
+) -> Vec<u8> {
     let mut stream = host.open_stream(target, ECHO).await.unwrap();
     stream.write_all(message).await.unwrap();
     stream.close().await.unwrap();
@@ -106,7 +140,7 @@ pub async fn ask(host: &Host, target: impl Into<peerkit_swarm::DialTarget>, mess
 }
 
 /// Runs a scenario, for a minute at most.
-pub fn run<T>(scenario: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(scenario: impl Future<Output = T>) -> T {
     futures::executor::block_on(async {
         let runtime = peerkit_runtime::default();
         with_deadline(runtime.as_ref(), Duration::from_secs(60), scenario)
@@ -115,12 +149,83 @@ pub fn run<T>(scenario: impl Future<Output = T>) -> T {
     })
 }
 
-pub async fn pause(millis: u64) {
+pub(crate) async fn pause(millis: u64) {
     let runtime = peerkit_runtime::default();
     let at = runtime.now() + Duration::from_millis(millis);
     peerkit_core::sleep_until(runtime.as_ref(), at).await;
 }
 
-pub fn peer_of(addr: &Multiaddr) -> PeerId {
+pub(crate) fn peer_of(addr: &Multiaddr) -> PeerId {
     peerkit_swarm::DialTarget::from(addr).peer().unwrap()
+}
+
+/// What a remote does that is played by hand.
+pub(crate) trait Script: Fn(Pipe) -> BoxFuture<'static, ()> + Send + Sync + 'static {}
+
+impl<T: Fn(Pipe) -> BoxFuture<'static, ()> + Send + Sync + 'static> Script for T {}
+
+/// A transport that leads to a script; it supports every address.
+struct Scripted {
+    upgrader: Arc<dyn Upgrader>,
+    runtime: Arc<dyn Runtime>,
+    script: Arc<dyn Script>,
+    tasks: TaskGroup,
+}
+
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+impl Transport for Scripted {
+    fn supports(&self, _addr: &Multiaddr) -> bool {
+        true
+    }
+
+    fn dial(&self, request: DialRequest) -> BoxFuture<'_, Result<NewConnection, TransportError>> {
+        async move {
+            let (near, far) = duplex(64 * 1024);
+            self.tasks.spawn(self.runtime.as_ref(), (self.script)(far));
+            let request = upgrade_request(Role::Dialer, &request);
+            Ok(self.upgrader.upgrade(Box::new(near), request).await?)
+        }
+        .boxed()
+    }
+
+    fn listen(&self, addr: Multiaddr) -> BoxFuture<'_, Result<Box<dyn Listener>, ListenError>> {
+        async { Err(ListenError::UnsupportedAddress(addr)) }.boxed()
+    }
+}
+
+fn upgrade_request(role: Role, dial: &DialRequest) -> UpgradeRequest {
+    UpgradeRequest {
+        local_addr: Multiaddr::empty(),
+        remote_addr: dial.addr.clone(),
+        direction: match role {
+            Role::Dialer => Direction::Outbound,
+            Role::Listener => Direction::Inbound,
+        },
+        role,
+        expected_peer: dial.expected_peer,
+        optimism: dial.optimism,
+    }
+}
+
+/// The listening side of an upgrade, for scripts.
+pub(crate) fn listening_side() -> UpgradeRequest {
+    UpgradeRequest {
+        local_addr: Multiaddr::empty(),
+        remote_addr: Multiaddr::empty(),
+        direction: Direction::Inbound,
+        role: Role::Listener,
+        expected_peer: None,
+        optimism: Optimism::Careful,
+    }
+}
+
+pub(crate) fn short_upgrade() -> UpgradeConfig {
+    let mut config = UpgradeConfig::default();
+    config.timeout = Duration::from_millis(300);
+    config
 }

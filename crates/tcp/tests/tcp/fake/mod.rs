@@ -1,0 +1,2 @@
+pub(crate) mod network;
+pub(crate) mod upgrader;

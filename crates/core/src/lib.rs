@@ -39,6 +39,7 @@ mod peer_id;
 mod peer_record;
 mod protocol;
 mod records;
+mod rsa;
 mod runtime;
 mod security;
 mod sync;
@@ -68,6 +69,7 @@ pub use peer_id::{InvalidPeerId, parse_peer_id};
 pub use peer_record::{PeerRecord, PeerRecordError};
 pub use protocol::{InvalidProtocolId, ProtocolId};
 pub use records::{Batch, PlainRecords, RecordLayout, Records, Transmit};
+pub use rsa::import_rsa_key;
 pub use runtime::{
     Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket, sleep_until,
     with_deadline,

@@ -4,8 +4,8 @@ use std::{fs, path::PathBuf};
 
 use peerkit_core::{
     Existing, KeyError, KeyFileError, KeyType, Keypair, MAX_KEY_LEN, PeerId, PublicKey,
-    load_keypair, parse_peer_id, read_key_file, save_keypair, write_encoded_key_file,
-    write_key_file,
+    import_rsa_key, load_keypair, parse_peer_id, read_key_file, save_keypair,
+    write_encoded_key_file, write_key_file,
 };
 use proptest::prelude::*;
 
@@ -147,6 +147,35 @@ fn an_rsa_key_is_stored_as_the_bytes_that_it_came_in() {
     assert_eq!(fs::read(&path).unwrap(), encoded);
 }
 
+#[test]
+fn an_rsa_key_of_another_program_becomes_a_libp2p_key() {
+    let encoded = spec_key("rsa");
+    let pkcs1 = &encoded[5..];
+    let pkcs8 = pkcs8(pkcs1);
+    assert!(Keypair::rsa_from_pkcs8(&mut pkcs8.clone()).is_ok());
+    assert_eq!(*import_rsa_key(&pkcs8).unwrap(), encoded);
+    assert_eq!(*import_rsa_key(pkcs1).unwrap(), encoded);
+}
+
+#[test]
+fn what_is_no_rsa_key_is_not_imported() {
+    let whole = pkcs8(&spec_key("rsa")[5..]);
+    for len in 0..whole.len() {
+        assert!(import_rsa_key(&whole[..len]).is_err(), "{len}");
+    }
+    let pem = import_rsa_key(b"-----BEGIN RSA PRIVATE KEY-----");
+    assert!(matches!(pem, Err(KeyError::Pem)));
+    let huge = import_rsa_key(&vec![0; MAX_KEY_LEN + 1]);
+    assert!(matches!(huge, Err(KeyError::TooLarge)));
+    // An elliptic curve key in PKCS#8 has another algorithm.
+    let mut other = whole;
+    other[15] ^= 1;
+    assert!(matches!(
+        import_rsa_key(&other),
+        Err(KeyError::BadKey { .. })
+    ));
+}
+
 #[cfg(unix)]
 #[test]
 fn only_the_owner_may_read_a_key_file() {
@@ -220,6 +249,23 @@ proptest! {
         bytes.extend(body);
         let _ = load_keypair(&bytes);
     }
+
+    #[test]
+    fn any_der_is_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let _ = import_rsa_key(&[&[0x30, 0x20][..], &bytes].concat());
+    }
+}
+
+/// Wraps a key as RFC 5208 says; all lengths take two bytes here.
+fn pkcs8(pkcs1: &[u8]) -> Vec<u8> {
+    let long = |tag: u8, content: &[u8]| {
+        let len = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82][..], &len, content].concat()
+    };
+    let algorithm = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+    let version = b"\x02\x01\x00";
+    let fields = [&version[..], algorithm, &long(0x04, pkcs1)].concat();
+    long(0x30, &fields)
 }
 
 struct SpecKey {

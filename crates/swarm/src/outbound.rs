@@ -149,14 +149,14 @@ async fn negotiate(
     let mut dialer = Dialer::new(protocols);
     let mut input = BytesMut::new();
     loop {
-        while let Some(message) = dialer.poll_transmit() {
+        if let Some(message) = dialer.poll_transmit() {
             write_all(muxed, &message).await?;
+        } else {
+            read_some(muxed, &mut input).await?;
         }
+        // A refusal leaves the next proposal to be sent.
         if let Poll::Ready(outcome) = dialer.handle_read(&mut input) {
             return Ok((outcome?, input));
-        }
-        if input.is_empty() {
-            read_some(muxed, &mut input).await?;
         }
     }
 }

@@ -231,6 +231,7 @@ fn dropping_futures_and_streams_leaves_nothing_behind() {
         let (listener, addr) = net.echo_host().await;
         let dialer = net.host();
         dialer.connect(&addr).await.unwrap();
+        let mut events = dialer.events();
         for _ in 0..50 {
             let open = dialer.open_stream(&addr, ["/echo/2.0.0", ECHO]);
             // Polled once, then dropped in the middle of the negotiation.
@@ -239,8 +240,10 @@ fn dropping_futures_and_streams_leaves_nothing_behind() {
             stream.write_all(b"unfinished").await.unwrap();
         }
         for _ in 0..100 {
-            let open = [&dialer, &listener].map(|host| host.connections()[0].streams);
-            if open == [0, 0] {
+            let ended = futures::FutureExt::now_or_never(events.next());
+            assert!(ended.is_none(), "{ended:?}");
+            let open = [&dialer, &listener].map(|host| Some(host.connections().first()?.streams));
+            if open == [Some(0), Some(0)] {
                 return;
             }
             pause(20).await;

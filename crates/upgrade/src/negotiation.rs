@@ -74,11 +74,15 @@ pub(crate) async fn propose(
 ) -> Result<ProtocolId, NegotiationError> {
     let mut dialer = Dialer::new(protocols);
     loop {
-        queue_all(carrier, std::iter::from_fn(|| dialer.poll_transmit()))?;
+        if let Some(message) = dialer.poll_transmit() {
+            carrier.queue(&message)?;
+        } else {
+            carrier.read_more().await?;
+        }
+        // A refusal leaves the next proposal to be sent.
         if let Poll::Ready(outcome) = dialer.handle_read(carrier.input()) {
             return outcome;
         }
-        carrier.read_more().await?;
     }
 }
 

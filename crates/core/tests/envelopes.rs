@@ -1,4 +1,5 @@
 //! Signed envelopes.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use peerkit_core::{Envelope, EnvelopeError, Fault, Keypair};
 use proptest::prelude::*;

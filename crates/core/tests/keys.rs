@@ -1,4 +1,5 @@
 //! Private keys of all types, in memory and in files.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
 //! Peer ids as text.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use peerkit_core::{InvalidPeerId, PeerId, parse_peer_id};
 use proptest::prelude::*;

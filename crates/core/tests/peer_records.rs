@@ -1,4 +1,5 @@
 //! Signed peer records.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use bytes::Bytes;
 use hex_literal::hex;

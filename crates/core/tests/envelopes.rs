@@ -107,8 +107,7 @@ fn what_is_no_envelope_is_refused_with_a_reason() {
 #[test]
 fn no_flipped_bit_verifies() {
     let signed = signed(b"payload");
-    // Every bit takes too long without optimisation; this meets every place of a byte.
-    for bit in (0..signed.encoded().len() * 8).step_by(3) {
+    for bit in 0..signed.encoded().len() * 8 {
         let mut bytes = signed.encoded().to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         let verified =

@@ -182,8 +182,7 @@ fn no_cut_off_or_damaged_record_is_accepted() {
     for len in 0..GO_RECORD.len() {
         assert!(read(GO_RECORD[..len].to_vec()).is_err(), "{len} bytes");
     }
-    // Every bit takes too long without optimisation; this meets every place of a byte.
-    for bit in (0..GO_RECORD.len() * 8).step_by(11) {
+    for bit in 0..GO_RECORD.len() * 8 {
         let mut bytes = GO_RECORD.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert!(read(bytes).is_err(), "bit {bit}");

@@ -63,8 +63,10 @@ fn all_interfaces_are_listed_one_by_one() {
 #[test]
 fn addresses_that_come_and_go_are_reported() {
     block_on(async {
-        let mut script = Script::default();
-        script.interfaces = vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()];
+        let script = Script {
+            interfaces: vec![[127, 0, 0, 1].into(), [192, 0, 2, 1].into()],
+            ..Script::default()
+        };
         let runtime = FakeRuntime::new(script);
         let mut config = Config::default();
         config.interface_interval = Duration::from_millis(20);
@@ -86,24 +88,34 @@ fn addresses_that_come_and_go_are_reported() {
     });
 }
 
+/// Does nothing on a machine without IPv6.
 #[test]
 fn both_wildcards_share_a_port_number() {
     block_on(async {
         let tcp = tcp(Config::default());
-        let Ok(mut ipv6) = tcp.listen(addr("/ip6/::/tcp/0")).await else {
+        if tcp.listen(addr("/ip6/::/tcp/0")).await.is_err() {
             return;
-        };
-        let port = port(&new_address(&mut ipv6).await);
-        let ipv4 = tcp.listen(addr(&format!("/ip4/0.0.0.0/tcp/{port}"))).await;
-        assert!(ipv4.is_ok(), "{ipv4:?}");
+        }
+        // Another test may hold the IPv4 port of one number, but not of ten.
+        for _ in 0..10 {
+            let mut ipv6 = tcp.listen(addr("/ip6/::/tcp/0")).await.unwrap();
+            let port = port(&new_address(&mut ipv6).await);
+            let ipv4 = tcp.listen(addr(&format!("/ip4/0.0.0.0/tcp/{port}"))).await;
+            if ipv4.is_ok() {
+                return;
+            }
+        }
+        panic!("the IPv6 wildcard takes the IPv4 port");
     });
 }
 
 #[test]
 fn too_many_open_files_do_not_end_the_listener_nor_make_it_spin() {
     block_on(async {
-        let mut script = Script::default();
-        script.accept_failures = [io::ErrorKind::Other; 3].into();
+        let script = Script {
+            accept_failures: [io::ErrorKind::Other; 3].into(),
+            ..Script::default()
+        };
         let runtime = FakeRuntime::new(script);
         let mut config = Config::default();
         config.accept_retry = Duration::from_millis(20);
@@ -121,8 +133,10 @@ fn too_many_open_files_do_not_end_the_listener_nor_make_it_spin() {
 #[test]
 fn connections_that_are_over_already_are_passed_over_at_once() {
     block_on(async {
-        let mut script = Script::default();
-        script.accept_failures = [io::ErrorKind::ConnectionAborted; 100].into();
+        let script = Script {
+            accept_failures: [io::ErrorKind::ConnectionAborted; 100].into(),
+            ..Script::default()
+        };
         let runtime = FakeRuntime::new(script);
         let mut config = Config::default();
         config.accept_retry = Duration::from_secs(3600);

@@ -1,6 +1,10 @@
 //! Dialing and listening, on loopback and on a network that does what a test says.
 
-#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a step that fails is a test that fails"
+)]
 
 mod dial;
 mod end_to_end;

@@ -158,9 +158,13 @@ pub async fn with_deadline<T>(
     limit: Duration,
     future: impl Future<Output = T>,
 ) -> Option<T> {
-    let timer = runtime.timer(runtime.now() + limit);
+    let now = runtime.now();
+    let timer = runtime.timer(now.checked_add(limit).unwrap_or(now + FAR_AWAY));
     match select(std::pin::pin!(future), timer).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(((), _)) => None,
     }
 }
+
+/// Stands in for deadlines that a clock can't express.
+const FAR_AWAY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

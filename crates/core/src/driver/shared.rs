@@ -135,8 +135,11 @@ impl Shared {
     ) -> Poll<Result<usize, StreamError>> {
         self.with(|state, now| {
             let outcome = state.session.read(id, buffer, now);
-            if outcome.is_pending() {
+            // The machine knows only that it was closed; why is known here.
+            if let Poll::Pending | Poll::Ready(Err(StreamError::Connection(_))) = outcome {
                 state.check_open()?;
+            }
+            if outcome.is_pending() {
                 remember(&mut state.wakers.entry(id).or_default().read, cx);
             }
             outcome

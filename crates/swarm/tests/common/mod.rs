@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, future::BoxFuture};
 use peerkit_core::{
     DialRequest, Direction, Keypair, ListenError, Listener, Multiaddr, MuxerUpgrade, NewConnection,
-    Optimism, PeerId, Role, Runtime, TaskGroup, Transport, TransportError, UpgradeRequest,
-    Upgrader, multiaddr::Protocol, with_deadline,
+    Optimism, PeerId, Role, Runtime, SecurityUpgrade, TaskGroup, Transport, TransportError,
+    UpgradeRequest, Upgrader, multiaddr::Protocol, with_deadline,
 };
 use peerkit_memory::{Memory, MemoryNetwork, Pipe, duplex};
 use peerkit_mplex::Mplex;
@@ -63,9 +63,17 @@ impl Net {
 
     pub(crate) fn upgrader(&self, setup: &Setup) -> Arc<dyn Upgrader> {
         let noise = Noise::new(&setup.keypair).unwrap();
+        self.secured_upgrader(setup, Arc::new(noise))
+    }
+
+    fn secured_upgrader(
+        &self,
+        setup: &Setup,
+        security: Arc<dyn SecurityUpgrade>,
+    ) -> Arc<dyn Upgrader> {
         Arc::new(StandardUpgrader::new(
             self.runtime.clone(),
-            vec![Arc::new(noise)],
+            vec![security],
             setup.muxers.clone(),
             setup.upgrade.clone(),
         ))
@@ -87,6 +95,10 @@ impl Net {
 
     pub(crate) fn host_with(&self, setup: Setup) -> Host {
         let upgrader = self.upgrader(&setup);
+        self.host_upgraded_by(setup, upgrader)
+    }
+
+    fn host_upgraded_by(&self, setup: Setup, upgrader: Arc<dyn Upgrader>) -> Host {
         let memory = Memory::new(self.network.clone(), self.runtime.clone(), upgrader);
         Host::builder(setup.keypair, self.runtime.clone())
             .config(setup.config)
@@ -105,6 +117,19 @@ impl Net {
     /// A host that listens and echoes; its address names it.
     pub(crate) async fn echo_host(&self) -> (Host, Multiaddr) {
         self.echo_host_with(Setup::default()).await
+    }
+
+    /// The same with another security protocol in place of Noise.
+    pub(crate) async fn echo_host_secured(
+        &self,
+        setup: Setup,
+        security: Arc<dyn SecurityUpgrade>,
+    ) -> (Host, Multiaddr) {
+        let upgrader = self.secured_upgrader(&setup, security);
+        let host = self.host_upgraded_by(setup, upgrader);
+        host.set_stream_handler(ECHO, echo);
+        let addr = listen(&host).await;
+        (host, addr)
     }
 
     pub(crate) async fn echo_host_with(&self, setup: Setup) -> (Host, Multiaddr) {

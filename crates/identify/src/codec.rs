@@ -1,16 +1,16 @@
-//! The identify message: bytes to [`Info`] and back, without I/O.
+//! The identify message: bytes to [`Message`] and back, without I/O.
 
 use std::{collections::BTreeSet, error::Error};
 
 use bytes::{Buf, Bytes, BytesMut};
 use peerkit_core::{Envelope, Fault, Multiaddr, PeerRecord, ProtocolId, PublicKey};
-use prost::Message;
+use prost::Message as _;
 
 /// What a peer says of itself.
 ///
 /// In a push, what is missing has not changed; see [`update`](Self::update).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info {
+pub struct Message {
     /// The identity key. The connection's own knowledge of it counts, not this.
     pub public_key: Option<PublicKey>,
     /// What family of networks it belongs to, for example `ipfs/0.1.0`; for information only.
@@ -28,7 +28,7 @@ pub struct Info {
     pub signed_peer_record: Option<Envelope>,
 }
 
-impl Info {
+impl Message {
     /// The most protocols that are sent or kept of a remote.
     pub const MAX_PROTOCOLS: usize = 256;
     /// The most listen addresses that are sent or kept of a remote.
@@ -108,17 +108,17 @@ impl Info {
 /// replaced. What can't be used alone is left out and the rest kept: addresses
 /// that can't be read or have more than [`PeerRecord::MAX_ADDRESS_LEN`] bytes, names
 /// of protocols that are none, a record that is no envelope, repetitions, and what
-/// goes beyond the limits of [`Info`]. Texts are cut off at
-/// [`Info::MAX_TEXT_LEN`] bytes, and characters that a terminal would obey are
+/// goes beyond the limits of [`Message`]. Texts are cut off at
+/// [`Message::MAX_TEXT_LEN`] bytes, and characters that a terminal would obey are
 /// written as their numbers.
 ///
 /// It holds one unfinished message of at most [`MAX_MESSAGE_LEN`] bytes beside the
 /// bytes it is given. After an error it is of no more use.
 ///
 /// ```
-/// use peerkit_identify::{Decoder, Info};
+/// use peerkit_identify::{Decoder, Message};
 ///
-/// let sent = Info { agent_version: Some("demo/1.0".into()), ..Info::default() };
+/// let sent = Message { agent_version: Some("demo/1.0".into()), ..Message::default() };
 /// let mut decoder = Decoder::default();
 /// for piece in sent.encode().chunks(3) {
 ///     decoder.handle_read(piece)?;
@@ -130,7 +130,7 @@ impl Info {
 pub struct Decoder {
     input: BytesMut,
     messages: usize,
-    info: Info,
+    merged: Message,
     known_addrs: BTreeSet<Multiaddr>,
     known_protocols: BTreeSet<ProtocolId>,
 }
@@ -146,14 +146,14 @@ impl Decoder {
     }
 
     /// The stream has ended: all that was said.
-    pub fn finish(self) -> Result<Info, DecodeError> {
+    pub fn finish(self) -> Result<Message, DecodeError> {
         if !self.input.is_empty() {
             return Err(DecodeError::Truncated);
         }
         if self.messages == 0 {
             return Err(DecodeError::NoMessage);
         }
-        Ok(self.info)
+        Ok(self.merged)
     }
 
     fn next_message(&mut self) -> Result<Option<Fields>, DecodeError> {
@@ -180,7 +180,7 @@ impl Decoder {
     fn merge(&mut self, message: Fields) -> Result<(), DecodeError> {
         if let Some(key) = message.public_key {
             let key = PublicKey::try_decode_protobuf(&key);
-            self.info.public_key = Some(key.map_err(|error| DecodeError::BadKey(error.into()))?);
+            self.merged.public_key = Some(key.map_err(|error| DecodeError::BadKey(error.into()))?);
         }
         message
             .listen_addrs
@@ -192,28 +192,28 @@ impl Decoder {
             .for_each(|name| self.merge_protocol(name));
         // A copy, so that what is kept does not hold on to the whole input.
         let record = message.signed_peer_record.map(|record| record.to_vec());
-        self.info.update(Info {
+        self.merged.update(Message {
             protocol_version: message.protocol_version.map(|text| printable(&text)),
             agent_version: message.agent_version.map(|text| printable(&text)),
             observed_addr: message.observed_addr.and_then(|addr| address(&addr)),
             signed_peer_record: record.and_then(|record| Envelope::decode(record).ok()),
-            ..Info::default()
+            ..Message::default()
         });
         Ok(())
     }
 
     fn merge_addr(&mut self, bytes: &[u8]) {
-        let full = self.info.listen_addrs.len() == Info::MAX_ADDRESSES;
+        let full = self.merged.listen_addrs.len() == Message::MAX_ADDRESSES;
         let addr = if full { None } else { address(bytes) };
         if let Some(addr) = addr
             && self.known_addrs.insert(addr.clone())
         {
-            self.info.listen_addrs.push(addr);
+            self.merged.listen_addrs.push(addr);
         }
     }
 
     fn merge_protocol(&mut self, name: &[u8]) {
-        let full = self.info.protocols.len() == Info::MAX_PROTOCOLS;
+        let full = self.merged.protocols.len() == Message::MAX_PROTOCOLS;
         let name = if full {
             None
         } else {
@@ -222,7 +222,7 @@ impl Decoder {
         if let Some(protocol) = name.and_then(|name| ProtocolId::try_from(name).ok())
             && self.known_protocols.insert(protocol.clone())
         {
-            self.info.protocols.push(protocol);
+            self.merged.protocols.push(protocol);
         }
     }
 }
@@ -284,7 +284,7 @@ const ADDRESSES_LEN: usize = 1024;
 
 /// The message on the wire; texts are bytes here, since a bad one must not spoil the rest.
 /// Number 7 was in use once.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 struct Fields {
     #[prost(bytes = "bytes", optional, tag = "1")]
     public_key: Option<Bytes>,
@@ -357,7 +357,7 @@ fn address(bytes: &[u8]) -> Option<Multiaddr> {
     Multiaddr::try_from(bytes.to_vec()).ok()
 }
 
-/// Text that can be logged and shown, of at most [`Info::MAX_TEXT_LEN`] bytes.
+/// Text that can be logged and shown, of at most [`Message::MAX_TEXT_LEN`] bytes.
 fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for character in String::from_utf8_lossy(bytes).chars() {
@@ -367,7 +367,7 @@ fn printable(bytes: &[u8]) -> String {
         } else {
             text.push(character);
         }
-        if text.len() > Info::MAX_TEXT_LEN {
+        if text.len() > Message::MAX_TEXT_LEN {
             text.truncate(len);
             break;
         }
@@ -402,10 +402,10 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        assert_eq!(printable(&[b'x'; 9000]).len(), Info::MAX_TEXT_LEN);
+        assert_eq!(printable(&[b'x'; 9000]).len(), Message::MAX_TEXT_LEN);
         let cut = printable("é€".repeat(1000).as_bytes());
-        assert!((Info::MAX_TEXT_LEN - 3..=Info::MAX_TEXT_LEN).contains(&cut.len()));
-        assert!(printable(&[7; 9000]).len() <= Info::MAX_TEXT_LEN);
+        assert!((Message::MAX_TEXT_LEN - 3..=Message::MAX_TEXT_LEN).contains(&cut.len()));
+        assert!(printable(&[7; 9000]).len() <= Message::MAX_TEXT_LEN);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hex_literal::hex;
 use peerkit_core::{Envelope, Fault, Keypair, Multiaddr, PeerRecord, ProtocolId, PublicKey};
-use peerkit_identify::{DecodeError, Decoder, Info, MAX_MESSAGE_LEN, MAX_MESSAGES};
+use peerkit_identify::{DecodeError, Decoder, MAX_MESSAGE_LEN, MAX_MESSAGES, Message};
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
 /// What old Go peers read in one message, and what Rust peers do.
@@ -13,7 +13,7 @@ const FIRST_LEN: usize = 4096;
 
 #[test]
 fn the_fields_have_the_numbers_of_the_specification() {
-    let info = Info {
+    let said = Message {
         public_key: Some(public_key()),
         protocol_version: Some("ipfs/0.1.0".into()),
         agent_version: Some("a/1".into()),
@@ -32,85 +32,85 @@ fn the_fields_have_the_numbers_of_the_specification() {
         b"\x2a\x0aipfs/0.1.0\x32\x03a/1",
     ]
     .concat();
-    assert_eq!(info.encode(), expected);
-    assert_eq!(decode(&expected).unwrap(), info);
+    assert_eq!(said.encode(), expected);
+    assert_eq!(decode(&expected).unwrap(), said);
 }
 
 #[test]
 fn an_ordinary_message_with_its_record_is_one_message() {
-    let info = ordinary();
-    let encoded = info.encode();
+    let said = ordinary();
+    let encoded = said.encode();
     assert_eq!(message_lens(&encoded), [encoded.len()]);
     assert!(encoded.len() <= COMMON_LEN);
-    assert_eq!(decode(&encoded).unwrap(), info);
+    assert_eq!(decode(&encoded).unwrap(), said);
 }
 
 #[test]
 fn a_record_that_makes_the_message_long_goes_into_a_second_one() {
     let addresses: Vec<_> = (0..60).map(address).collect();
-    let info = Info {
+    let said = Message {
         signed_peer_record: Some(signed(addresses.clone())),
         listen_addrs: addresses,
         protocols: protocols(60),
         ..ordinary()
     };
-    let encoded = info.encode();
+    let encoded = said.encode();
     let lens = message_lens(&encoded);
     assert_eq!(lens.len(), 2);
     assert!(lens[0] <= FIRST_LEN);
     let first = decode(&encoded[..lens[0]]).unwrap();
     assert_eq!(first.signed_peer_record, None);
-    assert_eq!(first.protocols, info.protocols);
-    assert_eq!(decode(&encoded).unwrap(), info);
+    assert_eq!(first.protocols, said.protocols);
+    assert_eq!(decode(&encoded).unwrap(), said);
 }
 
 #[test]
 fn too_many_addresses_are_cut_at_the_end_before_any_protocol() {
-    let info = Info {
+    let said = Message {
         listen_addrs: (0..64).map(long_address).collect(),
         protocols: protocols(20),
         ..ordinary()
     };
-    let first = first_message(&info);
-    assert_eq!(first.protocols, info.protocols);
+    let first = first_message(&said);
+    assert_eq!(first.protocols, said.protocols);
     assert!(first.listen_addrs.len() < 64);
-    assert!(info.listen_addrs.starts_with(&first.listen_addrs));
-    assert_eq!(first.public_key, info.public_key);
-    assert_eq!(first.observed_addr, info.observed_addr);
+    assert!(said.listen_addrs.starts_with(&first.listen_addrs));
+    assert_eq!(first.public_key, said.public_key);
+    assert_eq!(first.observed_addr, said.observed_addr);
 }
 
 #[test]
 fn too_many_protocols_leave_room_for_some_addresses() {
     let long = |number| format!("/{number}/{}", "p".repeat(90)).parse().unwrap();
-    let info = Info {
+    let said = Message {
         listen_addrs: (0..64).map(long_address).collect(),
         protocols: (0..256).map(long).collect(),
         ..ordinary()
     };
-    let first = first_message(&info);
+    let first = first_message(&said);
     assert!(
         first.listen_addrs.len() >= 5,
         "{}",
         first.listen_addrs.len()
     );
     assert!(first.protocols.len() >= 20, "{}", first.protocols.len());
-    assert!(info.protocols.starts_with(&first.protocols));
+    assert!(said.protocols.starts_with(&first.protocols));
 }
 
 #[test]
 fn own_lists_and_texts_are_bounded_too() {
-    let info = Info {
+    let said = Message {
         agent_version: Some("x".repeat(100_000)),
         listen_addrs: (0..100).map(address).collect(),
         protocols: (0..1000)
             .map(|n| format!("/{n}").parse().unwrap())
             .collect(),
-        ..Info::default()
+        ..Message::default()
     };
-    let decoded = decode(&info.encode()).unwrap();
-    assert_eq!(decoded.listen_addrs.len(), Info::MAX_ADDRESSES);
-    assert_eq!(decoded.protocols.len(), Info::MAX_PROTOCOLS);
-    assert_eq!(decoded.agent_version.unwrap().len(), Info::MAX_TEXT_LEN);
+    let decoded = decode(&said.encode()).unwrap();
+    assert_eq!(decoded.listen_addrs.len(), Message::MAX_ADDRESSES);
+    assert_eq!(decoded.protocols.len(), Message::MAX_PROTOCOLS);
+    assert_eq!(decoded.agent_version.unwrap().len(), Message::MAX_TEXT_LEN);
 }
 
 #[test]
@@ -119,31 +119,31 @@ fn a_record_that_nobody_would_read_is_left_out() {
     let largest = Envelope::MAX_LEN - 120;
     let envelope = Envelope::sign(&keypair, "d", b"t", &vec![0; largest]).unwrap();
     assert!(envelope.encoded().len() > MAX_MESSAGE_LEN - 20);
-    let mut info = ordinary();
-    info.signed_peer_record = Some(envelope);
-    let encoded = info.encode();
+    let mut said = ordinary();
+    said.signed_peer_record = Some(envelope);
+    let encoded = said.encode();
     assert!(
         message_lens(&encoded)
             .iter()
             .all(|len| *len <= MAX_MESSAGE_LEN + 2)
     );
-    assert_eq!(decode(&encoded).unwrap().agent_version, info.agent_version);
+    assert_eq!(decode(&encoded).unwrap().agent_version, said.agent_version);
 }
 
 #[test]
 fn messages_are_merged_lists_grow_and_later_values_win() {
-    let first = Info {
+    let first = Message {
         agent_version: Some("old/1".into()),
         protocol_version: Some("v".into()),
         listen_addrs: vec![address(1)],
         protocols: protocols(2),
-        ..Info::default()
+        ..Message::default()
     };
-    let second = Info {
+    let second = Message {
         agent_version: Some("new/2".into()),
         listen_addrs: vec![address(2), address(1)],
         protocols: protocols(3),
-        ..Info::default()
+        ..Message::default()
     };
     let merged = decode(&[first.encode(), second.encode()].concat()).unwrap();
     assert_eq!(merged.agent_version.as_deref(), Some("new/2"));
@@ -166,14 +166,14 @@ fn what_is_bad_alone_is_left_out_and_the_rest_stays() {
     put(&mut message, 6, b"bad \xff utf-8\x1b[2J");
     put(&mut message, 8, b"no envelope");
     put(&mut message, 15, b"a field of the future");
-    let info = decode(&framed(&message)).unwrap();
-    let expected = Info {
+    let said = decode(&framed(&message)).unwrap();
+    let expected = Message {
         listen_addrs: vec![address(7)],
         protocols: vec![ProtocolId::from_static("/good/1")],
         agent_version: Some("bad \u{fffd} utf-8\\u{1b}[2J".into()),
-        ..Info::default()
+        ..Message::default()
     };
-    assert_eq!(info, expected);
+    assert_eq!(said, expected);
 }
 
 #[test]
@@ -250,28 +250,28 @@ fn a_flood_of_addresses_and_protocols_stops_at_the_limits() {
         }
         flood.extend(framed(&message));
     }
-    let info = decode(&flood).unwrap();
-    assert_eq!(info.protocols.len(), Info::MAX_PROTOCOLS);
-    assert_eq!(info.listen_addrs.len(), Info::MAX_ADDRESSES);
+    let said = decode(&flood).unwrap();
+    assert_eq!(said.protocols.len(), Message::MAX_PROTOCOLS);
+    assert_eq!(said.listen_addrs.len(), Message::MAX_ADDRESSES);
 }
 
 #[test]
 fn a_push_changes_only_what_it_mentions() {
-    let mut info = ordinary();
-    let before = info.clone();
-    info.update(Info::default());
-    assert_eq!(info, before);
-    info.update(Info {
+    let mut said = ordinary();
+    let before = said.clone();
+    said.update(Message::default());
+    assert_eq!(said, before);
+    said.update(Message {
         protocols: protocols(9),
         observed_addr: Some(address(9)),
-        ..Info::default()
+        ..Message::default()
     });
-    let expected = Info {
+    let expected = Message {
         protocols: protocols(9),
         observed_addr: Some(address(9)),
         ..before
     };
-    assert_eq!(info, expected);
+    assert_eq!(said, expected);
 }
 
 proptest! {
@@ -279,10 +279,10 @@ proptest! {
 
     #[test]
     fn every_message_comes_back_whole_or_cut_at_the_end_of_its_lists(
-        info in any_info(),
+        said in any_message(),
         chunk in 1..500usize,
     ) {
-        let encoded = info.encode();
+        let encoded = said.encode();
         let lens = message_lens(&encoded);
         prop_assert!(lens[0] <= FIRST_LEN);
         prop_assert!(lens.len() <= 2);
@@ -291,19 +291,19 @@ proptest! {
             decoder.handle_read(piece).unwrap();
         }
         let read = decoder.finish().unwrap();
-        prop_assert!(info.listen_addrs.starts_with(&read.listen_addrs));
-        prop_assert!(info.protocols.starts_with(&read.protocols));
-        let expected = Info {
+        prop_assert!(said.listen_addrs.starts_with(&read.listen_addrs));
+        prop_assert!(said.protocols.starts_with(&read.protocols));
+        let expected = Message {
             listen_addrs: read.listen_addrs.clone(),
             protocols: read.protocols.clone(),
-            ..info
+            ..said
         };
         prop_assert_eq!(read, expected);
     }
 
     #[test]
-    fn a_cut_off_message_never_looks_whole(info in any_info(), cut in any::<Index>()) {
-        let encoded = info.encode();
+    fn a_cut_off_message_never_looks_whole(said in any_message(), cut in any::<Index>()) {
+        let encoded = said.encode();
         let first = message_lens(&encoded)[0];
         let cut = cut.index(encoded.len());
         let whole = decode(&encoded[..cut]).is_ok();
@@ -325,14 +325,14 @@ proptest! {
         for (number, value) in &fields {
             put(&mut message, *number, value);
         }
-        if let Ok(info) = decode(&framed(&message)) {
+        if let Ok(said) = decode(&framed(&message)) {
             // What was read can be said again.
-            prop_assert_eq!(decode(&info.encode()).unwrap().protocols, info.protocols);
+            prop_assert_eq!(decode(&said.encode()).unwrap().protocols, said.protocols);
         }
     }
 }
 
-fn any_info() -> impl Strategy<Value = Info> {
+fn any_message() -> impl Strategy<Value = Message> {
     let text = || option::of("[ -~]{0,128}");
     let addresses = vec((any::<u16>(), any::<bool>()), 0..70).prop_map(|ports| {
         let distinct: BTreeSet<_> = ports.into_iter().collect();
@@ -371,7 +371,7 @@ fn any_info() -> impl Strategy<Value = Info> {
                 observed_addr,
             )| {
                 let record = record.then(|| listen_addrs.iter().take(10).cloned().collect());
-                Info {
+                Message {
                     public_key: key.then(public_key),
                     protocol_version,
                     agent_version,
@@ -384,9 +384,9 @@ fn any_info() -> impl Strategy<Value = Info> {
         )
 }
 
-fn ordinary() -> Info {
+fn ordinary() -> Message {
     let addresses = vec![address(4001), address(4002)];
-    Info {
+    Message {
         public_key: Some(public_key()),
         protocol_version: Some("ipfs/0.1.0".into()),
         agent_version: Some("peerkit/0.1.0".into()),
@@ -428,14 +428,14 @@ fn dns_address(len: usize) -> Multiaddr {
     format!("/dns4/{}/tcp/1", "x".repeat(len)).parse().unwrap()
 }
 
-fn first_message(info: &Info) -> Info {
-    let encoded = info.encode();
+fn first_message(said: &Message) -> Message {
+    let encoded = said.encode();
     let first = message_lens(&encoded)[0];
     assert!(first <= FIRST_LEN, "{first}");
     decode(&encoded[..first]).unwrap()
 }
 
-fn decode(bytes: &[u8]) -> Result<Info, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut decoder = Decoder::default();
     decoder.handle_read(bytes)?;
     decoder.finish()

@@ -64,11 +64,11 @@ impl Unread {
     }
 
     fn push_copy(&mut self, bytes: &[u8]) {
-        if let Some(Segment::Copied(tail)) = self.segments.back_mut() {
-            if tail.len() + bytes.len() <= COPIED_MAX {
-                tail.extend_from_slice(bytes);
-                return;
-            }
+        if let Some(Segment::Copied(tail)) = self.segments.back_mut()
+            && tail.len() + bytes.len() <= COPIED_MAX
+        {
+            tail.extend_from_slice(bytes);
+            return;
         }
         self.segments.push_back(Segment::Copied(bytes.into()));
     }

@@ -180,11 +180,9 @@ impl World {
     /// A stream fails only if one of its ends has been given up.
     fn explain(&self, at: usize, error: &StreamError) {
         let (end, other) = (&self.ends[at], &self.ends[at ^ 1]);
-        let explained = match error {
-            StreamError::Reset => end.aborted,
-            StreamError::ResetByRemote(_) => other.aborted || other.forgotten,
-            _ => false,
-        };
+        let here = matches!(error, StreamError::Reset) && end.aborted;
+        let there = matches!(error, StreamError::ResetByRemote(_));
+        let explained = here || there && (other.aborted || other.forgotten);
         assert!(explained, "{error}");
     }
 
@@ -226,26 +224,19 @@ impl World {
     fn note_events(&mut self) {
         for side in 0..2 {
             for event in self.side(side).drain_events() {
-                let of = |id| move |end: &&mut End| end.side == side && end.id == id;
-                match event {
-                    SessionEvent::Readable(id) => {
-                        self.ends
-                            .iter_mut()
-                            .find(of(id))
-                            .into_iter()
-                            .for_each(|end| end.reader.tell());
-                    }
-                    SessionEvent::Writable(id) => {
-                        self.ends
-                            .iter_mut()
-                            .find(of(id))
-                            .into_iter()
-                            .for_each(|end| end.writer.tell());
-                    }
-                    _ => {}
+                if let SessionEvent::Readable(id) = event {
+                    self.end(side, id).reader.tell();
+                } else if let SessionEvent::Writable(id) = event {
+                    self.end(side, id).writer.tell();
                 }
             }
         }
+    }
+
+    fn end(&mut self, side: usize, id: StreamId) -> &mut End {
+        let mut ends = self.ends.iter_mut();
+        let end = ends.find(|end| end.side == side && end.id == id);
+        end.expect("events are about streams that exist")
     }
 
     fn live_streams(&self, side: usize) -> usize {

@@ -87,10 +87,10 @@ pub(crate) enum Read {
 
 impl Read {
     pub(crate) fn bytes(self) -> Vec<u8> {
-        match self {
-            Read::Bytes(bytes) => bytes,
-            other => panic!("expected bytes, not {other:?}"),
-        }
+        let Read::Bytes(bytes) = self else {
+            panic!("expected bytes, not {self:?}");
+        };
+        bytes
     }
 }
 
@@ -164,10 +164,10 @@ impl Pair {
 }
 
 pub(crate) fn opened(outcome: Poll<Result<StreamId, ConnectionError>>) -> StreamId {
-    match outcome {
-        Poll::Ready(Ok(id)) => id,
-        other => panic!("no stream was opened: {other:?}"),
-    }
+    let Poll::Ready(Ok(id)) = outcome else {
+        panic!("no stream was opened: {outcome:?}");
+    };
+    id
 }
 
 fn transfer(from: &mut Side, to: &mut Side, chunks: usize, now: Instant) -> bool {

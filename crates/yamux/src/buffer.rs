@@ -114,14 +114,13 @@ impl Buffer {
 
     /// Removes the front segment, which was read; false when nothing is left.
     fn retire_front(&mut self, slices: &mut Pool) -> bool {
-        if self.segments.len() == 1 {
-            if let Some(Segment::Owned { bytes, read }) = self.segments.front_mut()
-                && bytes.capacity() <= KEPT_MAX
-            {
-                bytes.clear();
-                *read = 0;
-                return false;
-            }
+        if self.segments.len() == 1
+            && let Some(Segment::Owned { bytes, read }) = self.segments.front_mut()
+            && bytes.capacity() <= KEPT_MAX
+        {
+            bytes.clear();
+            *read = 0;
+            return false;
         }
         if let Some(Segment::Shared(_)) = self.segments.pop_front() {
             slices.give(1);

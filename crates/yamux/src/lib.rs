@@ -1,4 +1,6 @@
-//! The yamux stream multiplexer, `/yamux/1.0.0`.
+#![doc = include_str!("../README.md")]
+//!
+//! # The model
 //!
 //! ```text
 //!  application                                                          channel
@@ -10,7 +12,7 @@
 //! ```
 //!
 //! [`Session`] is a pure machine: no I/O, clock, tasks or locks. It is driven through the trait
-//! [`peerkit_core::Session`], by the connection's task ([`Yamux`]) or by hand, as below.
+//! [`peerkit_core::Session`], by the connection's task ([`Yamux`]) or by hand, as above.
 //!
 //! **Bytes.** What is written is copied once, into the buffer that is sent. What is received
 //! stays where it was decrypted until it is read; small pieces are copied together.
@@ -30,8 +32,6 @@
 //! reading while [`transmit_len`](peerkit_core::Session::transmit_len) is large.
 //!
 //! Specification: <https://github.com/libp2p/specs/blob/master/yamux/README.md>.
-#![doc = "# Example"]
-#![doc = include_str!("../README.md")]
 
 mod buffer;
 mod config;
@@ -42,6 +42,7 @@ mod local;
 mod outbound;
 mod remote;
 mod session;
+mod sizes;
 mod stream;
 mod table;
 #[cfg(test)]
@@ -50,5 +51,6 @@ mod upgrade;
 mod window;
 
 pub use config::{Config, RateLimit};
-pub use session::{Session, Sizes};
+pub use session::Session;
+pub use sizes::Sizes;
 pub use upgrade::Yamux;

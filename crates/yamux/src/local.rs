@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use peerkit_core::{ConnectionError, ResetCode, SessionEvent, StreamError, StreamId};
+use peerkit_core::{ConnectionError, ResetCode, StreamError, StreamId};
 
 use crate::{
     frame::{Flags, Header},

@@ -2,8 +2,10 @@
 //!
 //! Frames are written straight into the transmit buffer. Payload in it is bounded; a writer
 //! that finds it full waits until the buffer is swapped out, which begins the next *round*.
-//! In each round every stream that waited gets an equal share, so that the first
-//! to be woken can't fill the buffer alone.
+//! In each round every stream that waited, a *contender*, has an equal share for itself, and those who
+//! come without having waited have one together. So nobody can fill the buffer alone,
+//! whoever runs first, and nobody waits for a share that is not used: a round lasts until the next swap, and
+//! whoever has to wait finds something in the buffer that leads to a swap.
 //!
 //! Frames without payload are never held back: there is at most one announcement and window update
 //! for each stream, which are only written when the buffer is swapped out and join what else
@@ -25,6 +27,8 @@ pub(crate) struct Outbound {
     round: u64,
     /// Streams that waited when this round began.
     contenders: usize,
+    /// Those among them that have not used any of their share.
+    unclaimed: usize,
     /// Streams that wait and got nothing in this round; they are woken first.
     starved: VecDeque<u32>,
     /// Streams that wait and have used up their share.
@@ -38,6 +42,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Turn {
     round: u64,
     taken: usize,
+    /// The round in which the stream is a contender.
+    contends: Option<u64>,
     /// In one of the queues of those who wait.
     waits: bool,
 }
@@ -50,6 +56,7 @@ impl Outbound {
             data_max,
             round: 0,
             contenders: 0,
+            unclaimed: 0,
             starved: VecDeque::new(),
             served: VecDeque::new(),
             control: VecDeque::new(),
@@ -71,15 +78,31 @@ impl Outbound {
         self.transmit.put(&header.encode());
         self.transmit.put(payload);
         self.data += payload.len();
+        if self.taken(turn) == 0 && self.contends(turn) {
+            self.unclaimed -= 1;
+        }
         turn.taken = self.taken(turn) + payload.len();
         turn.round = self.round;
     }
 
     /// Payload bytes that a stream may queue now.
     pub(crate) fn room(&self, turn: &Turn) -> usize {
-        let share = (self.data_max / self.contenders.max(1)).max(SHARE_MIN);
         let left = self.data_max.saturating_sub(self.data);
-        left.min(share.saturating_sub(self.taken(turn)))
+        let share = self.share();
+        if !self.contends(turn) {
+            let reserved = (self.unclaimed * share).min(self.data_max - share);
+            left.saturating_sub(reserved)
+        } else if self.contenders == 1 {
+            left
+        } else {
+            left.min(share.saturating_sub(self.taken(turn)))
+        }
+    }
+
+    /// One share for each contender, and one for all others.
+    fn share(&self) -> usize {
+        let share = self.data_max / (self.contenders + 1);
+        share.max(SHARE_MIN).min(self.data_max)
     }
 
     /// The stream is woken in the next round.
@@ -115,12 +138,19 @@ impl Outbound {
         self.data = 0;
         self.round += 1;
         self.contenders = self.waiting();
+        self.unclaimed = self.contenders;
         true
     }
 
-    /// After a swap: who may write again, in this order.
+    /// After a swap: who may write again, in this order. Each is to be [woken](Self::wake).
     pub(crate) fn next_writer(&mut self) -> Option<u32> {
         self.starved.pop_front().or_else(|| self.served.pop_front())
+    }
+
+    /// A stream has waited long enough.
+    pub(crate) fn wake(&self, turn: &mut Turn) {
+        turn.waits = false;
+        turn.contends = Some(self.round);
     }
 
     /// Streams that wait for room.
@@ -148,19 +178,16 @@ impl Outbound {
         self.served.clear();
     }
 
+    fn contends(&self, turn: &Turn) -> bool {
+        turn.contends == Some(self.round)
+    }
+
     fn taken(&self, turn: &Turn) -> usize {
         if turn.round == self.round {
             turn.taken
         } else {
             0
         }
-    }
-}
-
-impl Turn {
-    /// The stream was woken.
-    pub(crate) fn woken(&mut self) {
-        self.waits = false;
     }
 }
 
@@ -197,7 +224,7 @@ mod tests {
         assert!(outbound.swap(&mut Batch::default()));
         let order: Vec<_> = std::iter::from_fn(|| outbound.next_writer()).collect();
         for &id in &order {
-            turns[id as usize].woken();
+            outbound.wake(&mut turns[id as usize]);
         }
         order
     }
@@ -221,8 +248,38 @@ mod tests {
         }
         assert_eq!(next_round(&mut outbound, &mut turns), [1, 2, 3, 0]);
         for (id, turn) in turns.iter_mut().enumerate() {
-            assert_eq!(write_all(&mut outbound, id as u32, turn), MAX / 4);
+            assert_eq!(write_all(&mut outbound, id as u32, turn), MAX / 5);
         }
+    }
+
+    #[test]
+    fn who_did_not_wait_leaves_the_shares_of_those_who_did() {
+        let mut outbound = outbound();
+        let mut turns: [Turn; 4] = Default::default();
+        write_all(&mut outbound, 0, &mut turns[0]);
+        outbound.wait(1, &mut turns[1]);
+        outbound.wait(2, &mut turns[2]);
+        next_round(&mut outbound, &mut turns);
+        let share = MAX / 4;
+        assert_eq!(write_all(&mut outbound, 3, &mut turns[3]), share);
+        for id in 0..3 {
+            let turn = &mut turns[id as usize];
+            assert_eq!(write_all(&mut outbound, id, turn), share);
+        }
+    }
+
+    #[test]
+    fn shares_that_nobody_claims_block_nobody() {
+        let mut outbound = outbound();
+        let mut turns: Vec<Turn> = (0..200).map(|_| Turn::default()).collect();
+        write_all(&mut outbound, 0, &mut turns[0]);
+        for id in 1..199 {
+            outbound.wait(id, &mut turns[id as usize]);
+        }
+        next_round(&mut outbound, &mut turns);
+        assert!(write_all(&mut outbound, 199, &mut turns[199]) > 0);
+        assert_eq!(next_round(&mut outbound, &mut turns), [199]);
+        assert_eq!(write_all(&mut outbound, 199, &mut turns[199]), MAX);
     }
 
     #[test]

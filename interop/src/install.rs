@@ -54,6 +54,10 @@ impl Workshop {
         Ok(Self { repository, target })
     }
 
+    pub(crate) fn repository(&self) -> &Path {
+        &self.repository
+    }
+
     /// Builds peerkit's command line, unless `binary` names one.
     pub(crate) fn local(&self, binary: Option<PathBuf>) -> Result<Peer> {
         let binary = match binary {

@@ -6,6 +6,7 @@
     reason = "a program that waits for other processes has clocks and threads of its own"
 )]
 
+mod build_cost;
 mod install;
 mod matrix;
 mod peers;
@@ -15,7 +16,12 @@ mod proxy;
 mod report;
 mod round_trips;
 
-use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -38,6 +44,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Build a small node from nothing, and the same on rust-libp2p; prints what each costs.
+    BuildCost,
     /// Count the link round trips from a dial to the first byte of the answer.
     RoundTrips {
         /// One-way delay of the link in milliseconds. Its double must be well
@@ -118,8 +126,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// Passed when ours is the cheaper one, in crates and in CPU time.
+fn measure_build_cost(root: &Path) -> Result<Tally> {
+    let costs = build_cost::measure(root)?;
+    build_cost::print(&costs);
+    let (ours, theirs) = (&costs[0], &costs[1]);
+    let cheaper = ours.crates < theirs.crates && ours.cpu_seconds < theirs.cpu_seconds;
+    Ok(Tally {
+        passed: usize::from(cheaper),
+        failed: usize::from(!cheaper),
+        skipped: 0,
+    })
+}
+
 fn run(cli: Cli) -> Result<Tally> {
     let workshop = Workshop::new()?;
+    if let Some(Action::BuildCost) = cli.command {
+        return measure_build_cost(workshop.repository());
+    }
     let mut tally = Tally::default();
     let mut peers = Vec::new();
     if !cli.matrix.foreign_pairs {
@@ -127,7 +151,7 @@ fn run(cli: Cli) -> Result<Tally> {
     }
     peers.extend(install_foreign(&workshop, &cli.common, &mut tally));
     match cli.command {
-        None => run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?,
+        None | Some(Action::BuildCost) => run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?,
         Some(Action::RoundTrips { delay_ms, dials }) => {
             let options = round_trips::Options {
                 delay: Duration::from_millis(delay_ms),

@@ -16,46 +16,45 @@ use crate::{
 
 /// Answers the streams of a protocol. Async closures that take a [`Stream`] are handlers.
 ///
-/// Each stream gets a task of its own. A handler that returns has let go of its
-/// stream: close it first, or what was not closed is reset.
+/// Each stream gets a task of its own. When a handler has returned and has let go of its stream,
+/// the stream is closed after a success (what was written arrives, then the end) and
+/// reset after a failure or a panic, so that the remote never takes half an answer for a whole one.
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Answers one stream.
-    fn handle(&self, stream: Stream) -> BoxFuture<'static, ()>;
+    /// Answers one stream. The error is logged.
+    fn handle(&self, stream: Stream) -> BoxFuture<'static, Result<(), HandlerFailure>>;
 }
+
+/// Why a handler failed, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HandlerFailure(pub String);
 
 impl<F, Answer> StreamHandler for F
 where
     F: Fn(Stream) -> Answer + Send + Sync + 'static,
     Answer: Future<Output: HandlerOutcome> + Send + 'static,
 {
-    fn handle(&self, stream: Stream) -> BoxFuture<'static, ()> {
-        let protocol = stream.protocol().clone();
-        let peer = stream.remote_peer();
-        self(stream)
-            .map(move |outcome| {
-                if let Some(error) = outcome.error() {
-                    tracing::debug!(target: "peerkit::handler", %protocol, %peer, %error, "a handler failed");
-                }
-            })
-            .boxed()
+    fn handle(&self, stream: Stream) -> BoxFuture<'static, Result<(), HandlerFailure>> {
+        self(stream).map(HandlerOutcome::into_result).boxed()
     }
 }
 
-/// What a handler may return: nothing, or a result whose error is logged.
+/// What a handler may return: nothing, or a result.
 pub trait HandlerOutcome {
-    /// The error, in words.
-    fn error(self) -> Option<String>;
+    /// Success, or the failure in words.
+    fn into_result(self) -> Result<(), HandlerFailure>;
 }
 
 impl HandlerOutcome for () {
-    fn error(self) -> Option<String> {
-        None
+    fn into_result(self) -> Result<(), HandlerFailure> {
+        Ok(())
     }
 }
 
 impl<T, E: fmt::Display> HandlerOutcome for Result<T, E> {
-    fn error(self) -> Option<String> {
-        self.err().map(|error| error.to_string())
+    fn into_result(self) -> Result<(), HandlerFailure> {
+        self.map(drop)
+            .map_err(|error| HandlerFailure(error.to_string()))
     }
 }
 

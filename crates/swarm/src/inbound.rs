@@ -59,20 +59,31 @@ impl Answering {
             }
         };
         drop(self.negotiation);
-        let stream = Stream::inbound(muxed, self.entry.clone(), protocol, rest);
-        handle(&table, &self.entry, stream).await;
+        let muxed: Arc<dyn MuxedStream> = Arc::from(muxed);
+        let stream = Stream::inbound(muxed.clone(), self.entry.clone(), protocol, rest);
+        handle(&table, &self.entry, stream, muxed).await;
     }
 }
 
-/// Runs the handler, unless too many run already.
-async fn handle(table: &Table, entry: &Entry, stream: Stream) {
-    let admitted = table.admit(stream.protocol());
+/// Runs the handler, unless too many run already, and closes what it has let go of.
+async fn handle(table: &Table, entry: &Entry, stream: Stream, muxed: Arc<dyn MuxedStream>) {
+    let (peer, protocol) = (entry.info.remote_peer, stream.protocol().clone());
+    let admitted = table.admit(&protocol);
     let (Some(admitted), Some(of_connection)) = (admitted, entry.handlers.try_acquire()) else {
         stream.reset(ResetCode::LIMIT_EXCEEDED);
         return;
     };
-    tracing::trace!(target: "peerkit::stream", peer = %entry.info.remote_peer, protocol = %stream.protocol(), "inbound stream");
-    admitted.handler.handle(stream).await;
+    tracing::trace!(target: "peerkit::stream", %peer, %protocol, "inbound stream");
+    match admitted.handler.handle(stream).await {
+        Ok(()) if Arc::strong_count(&muxed) == 1 => {
+            // Fails when the stream has ended already, and then nothing is left to do.
+            let _ = poll_fn(|cx| muxed.poll_close(cx)).await;
+        }
+        Ok(()) => {}
+        Err(error) => {
+            tracing::debug!(target: "peerkit::handler", %peer, %protocol, %error, "a handler failed");
+        }
+    }
     drop((admitted.permit, of_connection));
 }
 

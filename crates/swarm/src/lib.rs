@@ -22,7 +22,7 @@ pub use connections::{ConnectionId, ConnectionSummary};
 pub use dial::plan::{DialPlan, DialRank};
 pub use error::{AttemptError, DialAttempt, DialError, OpenStreamError};
 pub use event::{Events, HostEvent};
-pub use handlers::{HandlerOutcome, StreamHandler};
+pub use handlers::{HandlerFailure, HandlerOutcome, StreamHandler};
 pub use host::{Host, HostBuilder, WeakHost};
 pub use listen::ListenerId;
 pub use stream::{ReadHalf, Stream, WriteHalf};

@@ -20,7 +20,8 @@ use crate::{ConnectionId, connections::Entry, opening::Opening};
 /// so that one task may read while another writes ([`into_split`](Self::into_split)).
 ///
 /// Closing ([`AsyncWriteExt::close`](futures::AsyncWriteExt::close)) ends the write side; reading goes
-/// on until the remote closes its side. Dropping a stream that was not closed resets it.
+/// on until the remote closes its side. Dropping a stream that was not closed resets it, but for
+/// a handler that succeeds (see [`StreamHandler`](crate::StreamHandler)).
 ///
 /// A stream that was opened with one protocol is usable at once: the proposal travels
 /// with the first bytes, and what the remote says to it shows in the first
@@ -30,7 +31,7 @@ use crate::{ConnectionId, connections::Entry, opening::Opening};
 ///
 /// Cancel safety: reads, writes and closes may be dropped and tried again; no byte is lost or sent twice.
 pub struct Stream {
-    first: Box<dyn MuxedStream>,
+    first: Arc<dyn MuxedStream>,
     /// In use instead of `first` when the remote had to be dialed again.
     second: OnceLock<Arc<dyn MuxedStream>>,
     /// Nothing of the beginning is left to do.
@@ -44,7 +45,7 @@ pub struct Stream {
 impl Stream {
     /// A stream that the remote opened; `rest` was read behind the negotiation.
     pub(crate) fn inbound(
-        muxed: Box<dyn MuxedStream>,
+        muxed: Arc<dyn MuxedStream>,
         entry: Arc<Entry>,
         protocol: ProtocolId,
         rest: BytesMut,
@@ -59,11 +60,11 @@ impl Stream {
         protocol: ProtocolId,
         opening: Opening,
     ) -> Self {
-        Self::new(muxed, entry, protocol, Direction::Outbound, opening)
+        Self::new(muxed.into(), entry, protocol, Direction::Outbound, opening)
     }
 
     fn new(
-        first: Box<dyn MuxedStream>,
+        first: Arc<dyn MuxedStream>,
         entry: Arc<Entry>,
         protocol: ProtocolId,
         direction: Direction,

@@ -153,6 +153,28 @@ fn a_one_way_message_arrives_although_its_sender_lets_go_at_once() {
 }
 
 #[test]
+fn a_handler_that_succeeds_closes_its_stream_and_one_that_fails_resets_it() {
+    run(async {
+        let net = Net::new();
+        let (listener, addr) = net.echo_host().await;
+        listener.set_stream_handler("/short/1", |stream: Stream| async move {
+            (&stream).write_all(b"whole").await
+        });
+        listener.set_stream_handler("/failing/1", |stream: Stream| async move {
+            (&stream).write_all(b"half").await?;
+            Err::<(), _>(std::io::Error::other("no more"))
+        });
+        let dialer = net.host();
+        let mut answer = Vec::new();
+        let mut stream = dialer.open_stream(&addr, "/short/1").await.unwrap();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"whole");
+        let mut stream = dialer.open_stream(&addr, "/failing/1").await.unwrap();
+        assert!(stream.read_to_end(&mut answer).await.is_err());
+    });
+}
+
+#[test]
 fn a_reset_reaches_the_remote_with_its_reason() {
     run(async {
         let net = Net::new();

@@ -1,0 +1,26 @@
+//! A node with TCP, Noise, yamux, ping and identify: it listens, dials the address that
+//! it is given, and prints what happens.
+
+use std::error::Error;
+
+use peerkit::{Host, Multiaddr};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    async_io::block_on(async {
+        let host = Host::builder()
+            .listen_on("/ip4/127.0.0.1/tcp/0".parse()?)
+            .build()
+            .await?;
+        println!("{:?}", host.addrs());
+        let mut events = host.events();
+        if let Some(addr) = std::env::args().nth(1) {
+            let addr: Multiaddr = addr.parse()?;
+            println!("{:?}", host.ping().ping(&addr).await?);
+            println!("{:?}", host.identify().identify(&addr).await?);
+        }
+        while let Some(event) = events.next().await {
+            println!("{event:?}");
+        }
+        Ok(())
+    })
+}

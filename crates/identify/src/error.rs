@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use peerkit_core::{Fault, PeerId, PeerRecordError, StreamError};
+use peerkit_core::{Fault, PeerId, PeerRecordError, ResetCode, StreamError};
 use peerkit_swarm::OpenStreamError;
 
 use crate::DecodeError;
@@ -78,7 +78,12 @@ impl IdentifyError {
     }
 
     pub(crate) fn stream(peer: PeerId, source: io::Error) -> Self {
-        if let Some(StreamError::Unsupported(_)) = stream_error(&source) {
+        // A remote that takes the bytes behind a refused proposal for another one may reset the
+        // stream before its answer is out.
+        if let Some(
+            StreamError::Unsupported(_) | StreamError::ResetByRemote(ResetCode::NEGOTIATION_FAILED),
+        ) = stream_error(&source)
+        {
             return Self::Unsupported { peer };
         }
         Self::Stream { peer, source }

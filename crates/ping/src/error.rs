@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use peerkit_core::{Fault, PeerId, StreamError};
+use peerkit_core::{Fault, PeerId, ResetCode, StreamError};
 use peerkit_swarm::{DialError, OpenStreamError};
 
 /// Why a ping failed. The connection goes on, unless it was the connection that failed.
@@ -64,7 +64,12 @@ impl PingError {
     }
 
     pub(crate) fn stream(peer: PeerId, source: io::Error) -> Self {
-        if let Some(StreamError::Unsupported(_)) = stream_error(&source) {
+        // A remote that takes the bytes behind a refused proposal for another one may reset the
+        // stream before its answer is out.
+        if let Some(
+            StreamError::Unsupported(_) | StreamError::ResetByRemote(ResetCode::NEGOTIATION_FAILED),
+        ) = stream_error(&source)
+        {
             return Self::Unsupported { peer };
         }
         if source.kind() == io::ErrorKind::UnexpectedEof {

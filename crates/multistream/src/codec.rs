@@ -86,6 +86,22 @@ pub(crate) fn take_bytes(
     Poll::Ready(Ok(bytes))
 }
 
+/// Whether `input` can still become the header. Another protocol is told at its first byte, so
+/// that nobody waits for the rest of what its first byte would be the length of.
+pub(crate) fn check_header(input: &[u8]) -> Result<(), NegotiationError> {
+    let expected = [&[HEADER.len() as u8 + 1], HEADER.as_bytes(), b"\n"].concat();
+    let known = input.len().min(expected.len());
+    if input[..known] == expected[..known] {
+        Ok(())
+    } else {
+        Err(NO_HEADER)
+    }
+}
+
+/// What a remote says that does not speak multistream-select.
+pub(crate) const NO_HEADER: NegotiationError =
+    NegotiationError::Malformed("the first line is not the header");
+
 /// Takes one line from the front of `input` and returns its text without the newline.
 pub(crate) fn take_line(
     input: &mut BytesMut,

@@ -5,7 +5,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use peerkit_core::{NegotiationError, Preamble, ProtocolId};
 
-use crate::codec::{HEADER, MAX_LINE, NA, put_line, take_line};
+use crate::codec::{HEADER, MAX_LINE, NA, check_header, put_line, take_line};
 
 /// Proposes protocols, best first, until the remote accepts one.
 ///
@@ -101,12 +101,14 @@ impl Dialer {
             return Poll::Ready(Ok(Answer::Refused));
         }
         loop {
+            if self.state == State::Header {
+                check_header(input)?;
+            }
             let Poll::Ready(line) = take_line(input, MAX_LINE)? else {
                 return Poll::Pending;
             };
             match self.state {
-                State::Header if line == HEADER => self.state = State::Answer,
-                State::Header => return Poll::Ready(Err(NO_HEADER)),
+                State::Header => self.state = State::Answer,
                 State::Answer | State::Done => return Poll::Ready(self.judge(&line)),
             }
         }
@@ -154,6 +156,3 @@ enum Answer {
     Accepted,
     Refused,
 }
-
-pub(crate) const NO_HEADER: NegotiationError =
-    NegotiationError::Malformed("the first line is not the header");

@@ -5,10 +5,7 @@ use std::{sync::Arc, task::Poll};
 use bytes::{Bytes, BytesMut};
 use peerkit_core::{NegotiationError, ProtocolId};
 
-use crate::{
-    codec::{HEADER, LS, MAX_LINE, NA, put_line, put_listing, take_line},
-    dialer::NO_HEADER,
-};
+use crate::codec::{HEADER, LS, MAX_LINE, NA, check_header, put_line, put_listing, take_line};
 
 /// How many proposals a dialer may make; stops floods of unknown names. Requests for a listing count.
 pub const MAX_PROPOSALS: usize = 64;
@@ -97,6 +94,9 @@ impl Listener {
     }
 
     fn next_line(&mut self, input: &mut BytesMut) -> Poll<Result<String, NegotiationError>> {
+        if self.state == State::Header {
+            check_header(input)?;
+        }
         let before = input.len();
         let line = take_line(input, MAX_LINE);
         self.consumed += before - input.len();
@@ -109,7 +109,9 @@ impl Listener {
     /// The accepted protocol, if the line proposes one.
     fn handle_line(&mut self, line: &str) -> Result<Option<ProtocolId>, NegotiationError> {
         if self.state == State::Header {
-            return self.handle_header(line).map(|()| None);
+            self.state = State::Proposals;
+            put_line(&mut self.output, HEADER);
+            return Ok(None);
         }
         self.proposals += 1;
         if self.proposals > MAX_PROPOSALS {
@@ -126,15 +128,6 @@ impl Listener {
             None => put_line(&mut self.output, NA),
         }
         Ok(None)
-    }
-
-    fn handle_header(&mut self, line: &str) -> Result<(), NegotiationError> {
-        if line != HEADER {
-            return Err(NO_HEADER);
-        }
-        self.state = State::Proposals;
-        put_line(&mut self.output, HEADER);
-        Ok(())
     }
 
     fn list(&mut self) {

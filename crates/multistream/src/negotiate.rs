@@ -8,8 +8,10 @@ use peerkit_core::{NegotiationError, ProtocolId};
 
 use crate::{
     Dialer, Listener,
-    codec::{HEADER, LS, MAX_LINE, MAX_LISTING, NA, missing, parse_listing, put_line, take_bytes},
-    dialer::NO_HEADER,
+    codec::{
+        HEADER, LS, MAX_LINE, MAX_LISTING, NA, NO_HEADER, missing, parse_listing, put_line,
+        take_bytes,
+    },
 };
 
 /// Proposes `protocols` on `io`, best first, and returns the one that the remote accepts.

@@ -1,0 +1,266 @@
+//! What can be written on the command line.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use peerkit::{KeyType, Multiaddr};
+
+use crate::{failure::Failure, output::Output};
+
+/// A libp2p node on the command line.
+#[derive(Debug, Parser)]
+#[command(name = "peerkit", version, about, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Print one JSON object a line on stdout.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Speak only this muxer [default: both, yamux preferred].
+    #[arg(long, global = true, value_name = "MUXER")]
+    pub(crate) muxer: Option<MuxerName>,
+    /// Speak this security protocol; plaintext protects nothing and is for tests.
+    #[arg(long, global = true, default_value = "noise", value_name = "SECURITY")]
+    pub(crate) security: SecurityName,
+    /// Run on this runtime.
+    #[arg(
+        long,
+        global = true,
+        default_value = "async-std",
+        value_name = "RUNTIME"
+    )]
+    pub(crate) runtime: RuntimeName,
+    /// The identity key, in libp2p's protobuf format [default: a fresh Ed25519 key].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MuxerName {
+    Yamux,
+    Mplex,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecurityName {
+    Noise,
+    Plaintext,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeName {
+    AsyncStd,
+    Tokio,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyTypeName {
+    Ed25519,
+    Secp256k1,
+    Ecdsa,
+    Rsa,
+}
+
+impl KeyTypeName {
+    pub(crate) fn of(key_type: KeyType) -> Self {
+        match key_type {
+            KeyType::Ed25519 => Self::Ed25519,
+            KeyType::Secp256k1 => Self::Secp256k1,
+            KeyType::Ecdsa => Self::Ecdsa,
+            KeyType::RSA => Self::Rsa,
+        }
+    }
+}
+
+/// The names of all variants, as they are written on the command line.
+pub(crate) fn names<T: ValueEnum>() -> Vec<String> {
+    T::value_variants().iter().map(name).collect()
+}
+
+/// The name of a variant, as it is written on the command line.
+pub(crate) fn name<T: ValueEnum>(value: &T) -> String {
+    let value = value.to_possible_value().expect("no variant is hidden");
+    value.get_name().to_owned()
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start several nodes in this process, connect them over TCP, ping, and send a file-sized stream.
+    Demo(DemoArguments),
+    /// Listen, and serve ping, identify, /echo/1.0.0 and /perf/1.0.0.
+    Listen(ListenArguments),
+    /// Measure round trips.
+    Ping(PingArguments),
+    /// Ask a peer what it says of itself.
+    Identify(IdentifyArguments),
+    /// Send bytes to a peer, read them back and compare the hashes.
+    Echo(EchoArguments),
+    /// Measure throughput with the protocol /perf/1.0.0.
+    Perf(PerfArguments),
+    /// Make or show the key of an identity.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Tell the version, and what this program speaks.
+    Info,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// How many nodes.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64), value_name = "N")]
+    pub(crate) nodes: u16,
+    /// How many bytes go to each node.
+    #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "N")]
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArguments {
+    /// Where to listen; may be given more than once.
+    #[arg(long, default_value = "/ip4/0.0.0.0/tcp/0", value_name = "ADDR")]
+    pub(crate) listen: Vec<String>,
+    /// End when stdin ends, for programs that start this one.
+    #[arg(long)]
+    pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How many pings.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) count: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdentifyArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How many pseudo-random bytes to send.
+    #[arg(long, default_value_t = 1024 * 1024, value_name = "N")]
+    pub(crate) bytes: u64,
+    /// Send stdin instead; the answer goes to stdout, except with --json.
+    #[arg(long, conflicts_with = "bytes")]
+    pub(crate) stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerfArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How many bytes to send.
+    #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "N")]
+    pub(crate) upload_bytes: u64,
+    /// How many bytes to receive.
+    #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "N")]
+    pub(crate) download_bytes: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Write a fresh key to the file that --key names; only its owner can read it.
+    Generate {
+        /// The type of the key.
+        #[arg(long = "type", default_value = "ed25519", value_name = "TYPE")]
+        key_type: KeyTypeName,
+    },
+    /// Show the type, the peer id and the public key of the file that --key names.
+    Show {
+        /// Fail unless the key is of this type.
+        #[arg(long = "type", value_name = "TYPE")]
+        key_type: Option<KeyTypeName>,
+    },
+}
+
+/// Whom to dial.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The address, for example /ip4/127.0.0.1/tcp/4001/p2p/12D3..; without /p2p anybody may answer.
+    #[arg(value_name = "ADDR")]
+    addr: String,
+}
+
+impl Target {
+    pub(crate) fn addr(&self) -> Result<Multiaddr, Failure> {
+        parse_addr(&self.addr)
+    }
+}
+
+/// Reads an address, with an error that says how one looks.
+pub(crate) fn parse_addr(text: &str) -> Result<Multiaddr, Failure> {
+    text.parse().map_err(|error| {
+        Failure::misuse(format!(
+            "{text:?} is no multiaddr ({error}); one looks like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW.."
+        ))
+    })
+}
+
+/// Reads the command line; help, versions and errors are printed already when this fails.
+pub(crate) fn parse() -> Result<Arguments, ExitCode> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    Arguments::try_parse_from(&words).map_err(|error| {
+        let is_error = error.use_stderr()
+            && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if is_error && words.iter().any(|word| word == "--json") {
+            let failure = Failure::misuse(first_sentence(&error.to_string()));
+            Output::new(true).failure(&failure);
+        } else {
+            // Fails only when nobody reads.
+            let _ = error.print();
+        }
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}
+
+/// The first paragraph of clap's text on one line.
+fn first_sentence(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_and_after_the_command() {
+        for line in [
+            "peerkit --json --muxer mplex ping /ip4/127.0.0.1/tcp/1",
+            "peerkit ping --muxer mplex /ip4/127.0.0.1/tcp/1 --json",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.options.json);
+            assert_eq!(arguments.options.muxer, Some(MuxerName::Mplex));
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_parser_becomes_one_sentence() {
+        let error = Arguments::try_parse_from(["peerkit", "ping", "/a", "--count", "none"]);
+        let sentence = first_sentence(&error.unwrap_err().to_string());
+        assert!(sentence.starts_with("invalid value 'none'"), "{sentence}");
+        assert!(!sentence.contains('\n'));
+    }
+}

@@ -1,0 +1,149 @@
+//! Why a command did not do what it was asked for: one sentence, and who is at fault.
+
+use std::{fmt, io, process::ExitCode, time::Duration};
+
+use peerkit::{
+    BuildError, DialError, Fault, OpenStreamError, StreamError,
+    core::{KeyFileError, ListenError},
+    identify::IdentifyError,
+    ping::PingError,
+};
+
+/// The end of a command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    sentence: String,
+    fault: &'static str,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// The remote broke a protocol's rules.
+    pub(crate) fn misbehaved(sentence: impl Into<String>) -> Self {
+        Self::new(Fault::PeerMisbehaved, sentence)
+    }
+
+    /// Nothing moved for too long.
+    pub(crate) fn stalled(limit: Duration) -> Self {
+        Self::new(Fault::Limit, format!("nothing moved for {limit:?}"))
+    }
+
+    /// The command was called with something that it can't work with.
+    pub(crate) fn misuse(sentence: impl Into<String>) -> Self {
+        Self::new(Fault::Misuse, sentence)
+    }
+
+    /// Something failed on this machine.
+    pub(crate) fn local(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            fault: "local",
+            exit_code: 1,
+        }
+    }
+
+    /// Ctrl-C, or another signal to stop.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            sentence: "interrupted".into(),
+            fault: INTERRUPTED,
+            // What shells report of a program that SIGINT ended.
+            exit_code: 130,
+        }
+    }
+
+    /// A stream failed; the reason is in the error's inner [`StreamError`].
+    pub(crate) fn stream(error: &io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let fault = inner.map_or(Fault::Network, StreamError::fault);
+        Self::new(fault, error.to_string())
+    }
+
+    pub(crate) fn new(fault: Fault, sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            fault: name(fault),
+            exit_code: 1,
+        }
+    }
+
+    /// Who has to change something: `peer_misbehaved`, `incompatible`, `limit`, `network`,
+    /// `closed`, `misuse`, `local` or `interrupted`.
+    pub(crate) fn fault(&self) -> &'static str {
+        self.fault
+    }
+
+    /// Whether a signal ended the command.
+    pub(crate) fn is_interrupt(&self) -> bool {
+        self.fault == INTERRUPTED
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        self.exit_code.into()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<OpenStreamError> for Failure {
+    fn from(error: OpenStreamError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<PingError> for Failure {
+    fn from(error: PingError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<IdentifyError> for Failure {
+    fn from(error: IdentifyError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Listen(error) => error.into(),
+            error => Self::misuse(error.to_string()),
+        }
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        Self::misuse(error.to_string())
+    }
+}
+
+fn name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::PeerMisbehaved => "peer_misbehaved",
+        Fault::Incompatible => "incompatible",
+        Fault::Limit => "limit",
+        Fault::Network => "network",
+        Fault::Closed => "closed",
+        Fault::Misuse => "misuse",
+        _ => "unknown",
+    }
+}
+
+const INTERRUPTED: &str = "interrupted";

@@ -1,0 +1,160 @@
+//! Moving many bytes in constant memory, and noticing when nothing moves any more.
+
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
+    future::{Either, select},
+};
+use peerkit::{Runtime, core::sleep_until};
+
+/// How long a transfer may stand still.
+pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Copies `source` to `sink` until the source ends, and shows every block to `see`, which
+/// may end the copying. The sink is left open. Returns the number of bytes.
+pub(crate) async fn copy(
+    source: impl AsyncRead,
+    sink: impl AsyncWrite,
+    mut see: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let (mut source, mut sink) = (pin!(source), pin!(sink));
+    let mut block = vec![0; BLOCK];
+    let mut total = 0;
+    loop {
+        let count = source.read(&mut block).await?;
+        if count == 0 {
+            return Ok(total);
+        }
+        see(&block[..count])?;
+        sink.write_all(&block[..count]).await?;
+        // A person may be waiting for it; with streams and sockets this costs nothing.
+        sink.flush().await?;
+        total += count as u64;
+    }
+}
+
+/// Bytes that no compression and no repetition make smaller, the same in every run.
+///
+/// The generator is SplitMix64: fast, and not for secrets.
+#[derive(Debug)]
+pub(crate) struct PseudoRandom {
+    state: u64,
+    left: u64,
+}
+
+impl PseudoRandom {
+    /// So many bytes, then the end.
+    pub(crate) fn new(bytes: u64) -> Self {
+        Self {
+            state: 0,
+            left: bytes,
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl AsyncRead for PseudoRandom {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let count = buffer.len().min(left);
+        for chunk in buffer[..count].chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        self.left -= count as u64;
+        Poll::Ready(Ok(count))
+    }
+}
+
+/// Counts what moves, so that [`unless_stalled`](Self::unless_stalled) can tell when nothing does.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    moved: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` until it ends. `None` when this meter stood still for [`STALL_LIMIT`]
+    /// while `is_waiting` said that somebody else has to move.
+    pub(crate) async fn unless_stalled<T>(
+        &self,
+        runtime: &dyn Runtime,
+        is_waiting: impl Fn() -> bool,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        match select(pin!(work), pin!(self.stalled(runtime, is_waiting))).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(((), _)) => None,
+        }
+    }
+
+    async fn stalled(&self, runtime: &dyn Runtime, is_waiting: impl Fn() -> bool) {
+        let (mut seen, mut still) = (self.total(), 0);
+        while still < LOOKS {
+            sleep_until(runtime, runtime.now() + STALL_LIMIT / LOOKS).await;
+            let total = self.total();
+            still = if total == seen && is_waiting() {
+                still + 1
+            } else {
+                0
+            };
+            seen = total;
+        }
+    }
+}
+
+/// Large enough that calls do not count, small enough for a cache.
+const BLOCK: usize = 64 * 1024;
+
+/// How often a meter is looked at within the limit.
+const LOOKS: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn pseudo_random_bytes_do_not_depend_on_the_reads() {
+        let mut whole = Vec::new();
+        block_on(PseudoRandom::new(200_001).read_to_end(&mut whole)).unwrap();
+        let mut copied = Vec::new();
+        let count = block_on(copy(PseudoRandom::new(200_001), &mut copied, |_| Ok(()))).unwrap();
+        assert_eq!(count, 200_001);
+        assert_eq!(whole, copied);
+        assert_ne!(whole[..8], whole[8..16]);
+    }
+
+    #[test]
+    fn a_look_at_a_block_may_end_the_copying() {
+        let refuse = |_: &[u8]| Err(io::ErrorKind::Other.into());
+        let error = block_on(copy(PseudoRandom::new(10), futures::io::sink(), refuse));
+        assert!(error.is_err());
+    }
+}

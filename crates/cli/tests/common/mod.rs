@@ -1,0 +1,207 @@
+//! Runs the built program.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+/// The program with these arguments.
+pub fn peerkit(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerkit"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    let output = peerkit(arguments).stdin(Stdio::null()).output();
+    output.expect("the program was built")
+}
+
+/// Runs the program with `--json` to a good end, and returns its events.
+pub fn events(arguments: &[&str]) -> Vec<Value> {
+    let output = run(&[&["--json"], arguments].concat());
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {stdout}{stderr}");
+    stdout.lines().map(parse).collect()
+}
+
+/// Runs the program without `--json` to a bad end, and returns the sentence that it prints.
+pub fn failure(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{arguments:?}: {stdout}{stderr}"
+    );
+    let mut lines = stderr.lines();
+    let sentence = lines.next().and_then(|line| line.strip_prefix("error: "));
+    let sentence = sentence.unwrap_or_else(|| panic!("{arguments:?}: {stderr}"));
+    assert_eq!(lines.next(), None, "one sentence on one line: {stderr}");
+    sentence.to_owned()
+}
+
+/// Runs the program with `--json` to a bad end, and returns its last event.
+pub fn failure_event(arguments: &[&str]) -> Value {
+    let output = run(&[&["--json"], arguments].concat());
+    assert!(!output.status.success());
+    let stdout = text(&output.stdout);
+    let event = parse(stdout.lines().last().expect("an event"));
+    assert_eq!(event["event"], "error");
+    event
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn parse(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?} is no JSON: {error}"))
+}
+
+/// A path that no other test uses; the file is removed at the end.
+#[derive(Debug)]
+pub struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("peerkit-cli-test-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    pub fn with_content(content: &[u8]) -> Self {
+        let file = Self::new();
+        std::fs::write(&file.0, content).expect("the temporary folder is writable");
+        file
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("the path is text")
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // The test may have failed before there was a file.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A `peerkit listen` that runs until it is stopped.
+#[derive(Debug)]
+pub struct Listener {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// With `/p2p`.
+    pub addr: String,
+}
+
+impl Listener {
+    pub fn start(options: &[&str]) -> Self {
+        let listen = [
+            "--json",
+            "listen",
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+            "--until-stdin-ends",
+        ];
+        let mut command = peerkit(&[&listen, options].concat());
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().expect("the program was built");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut listener = Self {
+            child,
+            stdout: BufReader::new(stdout),
+            addr: String::new(),
+        };
+        let listening = listener.event("listening");
+        listening["addr"]
+            .as_str()
+            .expect("an address")
+            .clone_into(&mut listener.addr);
+        listener
+    }
+
+    pub fn peer(&self) -> &str {
+        self.addr
+            .rsplit('/')
+            .next()
+            .expect("the address ends with the peer")
+    }
+
+    /// The address without `/p2p`.
+    pub fn bare_addr(&self) -> &str {
+        self.addr
+            .split("/p2p/")
+            .next()
+            .expect("there is always a first part")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next event of this name; others are skipped.
+    pub fn event(&mut self, name: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            let count = self
+                .stdout
+                .read_line(&mut line)
+                .expect("stdout is readable");
+            assert!(count > 0, "the listener ended before {name:?}");
+            let event = parse(&line);
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// Ends its stdin, and expects that it ends well.
+    pub fn stop(mut self) {
+        drop(self.child.stdin.take());
+        self.expect_end();
+    }
+
+    /// Expects that it ends well.
+    pub fn expect_end(&mut self) {
+        let mut rest = String::new();
+        self.stdout
+            .read_to_string(&mut rest)
+            .expect("stdout is readable");
+        let status = self.child.wait().expect("the process is a child");
+        assert!(status.success(), "{status}: {rest}");
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the program with this stdin.
+pub fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut command = peerkit(arguments);
+    let piped = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the program was built");
+    let mut pipe = child.stdin.take().expect("stdin is piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || pipe.write_all(stdin));
+        child.wait_with_output().expect("the process is a child")
+    })
+}

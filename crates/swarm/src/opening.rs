@@ -365,6 +365,12 @@ impl Opening {
         let Poll::Ready(Err(error)) = &outcome else {
             return outcome;
         };
+        if let Some(answer) = &self.answer
+            && is_reset_unagreed(error)
+        {
+            let unsupported = StreamError::Unsupported(answer.protocol.clone());
+            self.fail(unsupported)?;
+        }
         let refused = stream_error(error).is_some_and(
             |error| matches!(error, StreamError::Connection(error) if is_refusal(error)),
         );
@@ -445,6 +451,15 @@ impl Retry {
 
 fn is_refusal(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Negotiation(_))
+}
+
+/// A remote that says no, and then takes the data that came along for another proposal, resets the
+/// stream; that may be noticed before its answer is read.
+fn is_reset_unagreed(error: &io::Error) -> bool {
+    matches!(
+        stream_error(error),
+        Some(StreamError::ResetByRemote(ResetCode::NEGOTIATION_FAILED))
+    )
 }
 
 fn stream_error(error: &io::Error) -> Option<&StreamError> {

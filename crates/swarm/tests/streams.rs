@@ -59,6 +59,26 @@ fn an_unknown_protocol_shows_in_the_first_read_when_it_was_proposed_alone() {
 }
 
 #[test]
+fn an_unknown_protocol_shows_in_a_write_when_there_is_much_to_write() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
+        let error = loop {
+            if let Err(error) = stream.write_all(&[0; 4096]).await {
+                break error;
+            }
+        };
+        let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
+        assert!(
+            matches!(inner, Some(StreamError::Unsupported(_))),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_one_way_stream_learns_on_close_that_nobody_understood() {
     run(async {
         let net = Net::new();

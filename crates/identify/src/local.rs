@@ -1,6 +1,9 @@
 //! What this node says of itself.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use peerkit_core::{ConnectionInfo, Envelope, Multiaddr, PeerRecord, ProtocolId, lock};
 use peerkit_swarm::Host;
@@ -80,7 +83,7 @@ impl Local {
             public_key: Some(host.public_key()),
             protocol_version: Some(self.protocol_version.clone()),
             agent_version: Some(self.agent_version.clone()),
-            signed_peer_record: lock(&self.records).record(host, &listen_addrs),
+            signed_peer_record: lock(&self.records).record(host, distance, &listen_addrs),
             listen_addrs,
             protocols: snapshot.protocols.clone(),
             observed_addr: Some(connection.remote_addr.clone()),
@@ -88,35 +91,34 @@ impl Local {
     }
 }
 
-/// Signed records for those near and far away, kept since signing is slow.
+/// Signed records, kept since signing is slow: the last one for those at each distance.
 #[derive(Debug, Default)]
 struct Records {
     seq: u64,
-    made: Vec<PeerRecord>,
+    last: BTreeMap<Scope, PeerRecord>,
 }
 
-/// One for each [`Scope`].
-const RECORDS_MAX: usize = 3;
-
 impl Records {
-    fn record(&mut self, host: &Host, addrs: &[Multiaddr]) -> Option<Envelope> {
-        let known = self.made.iter().find(|record| record.addresses() == addrs);
-        if let Some(record) = known {
-            return Some(record.envelope().clone());
-        }
+    /// A record of these addresses that supersedes every one with other addresses at this distance.
+    fn record(&mut self, host: &Host, distance: Scope, addrs: &[Multiaddr]) -> Option<Envelope> {
+        let newest = self.last.values().max_by_key(|record| record.seq());
+        let of_distance = self.last.get(&distance);
+        let mut known = newest.into_iter().chain(of_distance);
+        let record = match known.find(|record| record.addresses() == addrs) {
+            Some(record) => record.clone(),
+            None => self.sign(host, addrs)?,
+        };
+        let envelope = record.envelope().clone();
+        self.last.insert(distance, record);
+        Some(envelope)
+    }
+
+    fn sign(&mut self, host: &Host, addrs: &[Multiaddr]) -> Option<PeerRecord> {
         let now = PeerRecord::seq_at(host.runtime().unix_time());
         self.seq = now.max(self.seq.saturating_add(1));
-        match PeerRecord::sign(host.keypair(), self.seq, addrs.to_vec()) {
-            Ok(record) => {
-                let envelope = record.envelope().clone();
-                self.made.insert(0, record);
-                self.made.truncate(RECORDS_MAX);
-                Some(envelope)
-            }
-            Err(error) => {
-                tracing::warn!(target: "peerkit::identify", %error, "this node's addresses could not be signed");
-                None
-            }
-        }
+        let record = PeerRecord::sign(host.keypair(), self.seq, addrs.to_vec());
+        record
+            .inspect_err(|error| tracing::warn!(target: "peerkit::identify", %error, "this node's addresses could not be signed"))
+            .ok()
     }
 }

@@ -89,6 +89,7 @@ impl Service {
             } => self.disconnected(peer, connection, remaining),
             HostEvent::Listening { .. }
             | HostEvent::ListenAddressExpired { .. }
+            | HostEvent::ListenerClosed { .. }
             | HostEvent::ProtocolsChanged => self.changed(),
             HostEvent::Lagged { .. } => {
                 if let Some(host) = self.shared.host.upgrade() {
@@ -96,8 +97,7 @@ impl Service {
                 }
                 self.changed();
             }
-            HostEvent::ListenerClosed { .. }
-            | HostEvent::InboundFailed { .. }
+            HostEvent::InboundFailed { .. }
             | HostEvent::InboundRefused { .. }
             | HostEvent::DialFailed { .. }
             | _ => {}

@@ -38,6 +38,8 @@ pub(crate) struct Sources {
     burst: u32,
     interval: Duration,
     full_at: BTreeMap<Source, Instant>,
+    /// Full buckets are looked for once in an interval, since that is slow.
+    tidied_at: Option<Instant>,
 }
 
 /// Sources whose buckets are not full; when there are more, their pushes are refused.
@@ -49,14 +51,13 @@ impl Sources {
             burst: burst.max(1),
             interval,
             full_at: BTreeMap::new(),
+            tidied_at: None,
         }
     }
 
     /// Takes a token; false if there is none.
     pub(crate) fn admit(&mut self, source: Source, now: Instant) -> bool {
-        if self.full_at.len() >= SOURCES_MAX {
-            self.full_at.retain(|_, full_at| *full_at > now);
-        }
+        self.tidy(now);
         let known = self.full_at.get(&source).copied();
         if known.is_none() && self.full_at.len() >= SOURCES_MAX {
             return false;
@@ -71,6 +72,14 @@ impl Sources {
         }
         self.full_at.insert(source, full_at);
         true
+    }
+
+    fn tidy(&mut self, now: Instant) {
+        let recently = |at: Instant| now.saturating_duration_since(at) < self.interval;
+        if self.full_at.len() >= SOURCES_MAX && !self.tidied_at.is_some_and(recently) {
+            self.full_at.retain(|_, full_at| *full_at > now);
+            self.tidied_at = Some(now);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The identify message on the wire.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use std::collections::BTreeSet;
 

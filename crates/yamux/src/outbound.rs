@@ -269,6 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn what_contenders_leave_over_is_for_all() {
+        let mut outbound = outbound();
+        let mut turns: [Turn; 3] = Default::default();
+        write_all(&mut outbound, 0, &mut turns[0]);
+        outbound.wait(1, &mut turns[1]);
+        next_round(&mut outbound, &mut turns);
+        for id in 0..2 {
+            let header = Header::data(id, Flags::NONE, 1);
+            outbound.data(header, b"x", &mut turns[id as usize]);
+        }
+        assert_eq!(write_all(&mut outbound, 2, &mut turns[2]), MAX - 2);
+    }
+
+    #[test]
     fn shares_that_nobody_claims_block_nobody() {
         let mut outbound = outbound();
         let mut turns: Vec<Turn> = (0..200).map(|_| Turn::default()).collect();

@@ -382,6 +382,19 @@ fn flags_may_come_together() {
 }
 
 #[test]
+fn the_end_comes_behind_the_whole_body() {
+    let mut victim = Victim::new();
+    for byte in data(SYN | FIN, 1, b"in pieces") {
+        victim.receive(vec![byte]);
+    }
+    victim.side.session.accept(victim.now).unwrap();
+    assert_eq!(
+        victim.side.read(STREAM_1, victim.now).unwrap(),
+        (b"in pieces".to_vec(), true)
+    );
+}
+
+#[test]
 fn one_byte_frames_cost_two_bytes_of_memory_at_most() {
     let mut victim = Victim::new();
     victim.receive(data(SYN, 1, b""));

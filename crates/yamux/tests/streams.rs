@@ -189,6 +189,21 @@ fn a_reset_tells_its_code_and_discards_what_was_not_read() {
 }
 
 #[test]
+fn a_local_reset_discards_what_was_not_read_even_after_the_end() {
+    let mut pair = Pair::new();
+    let (local, remote) = pair.stream();
+    pair.dialer.write(local, b"never read", pair.now).unwrap();
+    pair.dialer.session.finish(local, pair.now).unwrap();
+    pair.settle();
+    pair.listener.session.reset(remote, ResetCode::NONE);
+    assert_eq!(pair.listener.sizes().received, 0);
+    assert!(matches!(
+        pair.listener.read(remote, pair.now),
+        Err(StreamError::Reset)
+    ));
+}
+
+#[test]
 fn an_answer_that_was_finished_survives_a_later_reset() {
     let mut pair = Pair::new();
     let (local, remote) = pair.stream();
@@ -253,6 +268,21 @@ fn a_one_way_message_is_not_cut_short_when_its_sender_lets_go() {
     pair.listener.session.finish(remote, pair.now).unwrap();
     pair.settle();
     assert_eq!(pair.dialer.sizes().streams, 0);
+}
+
+#[test]
+fn what_nobody_will_read_is_dropped() {
+    let mut pair = Pair::new();
+    let (local, remote) = pair.stream();
+    pair.listener
+        .write(remote, &pattern(100 * KIB), pair.now)
+        .unwrap();
+    pair.settle();
+    pair.dialer.session.finish(local, pair.now).unwrap();
+    pair.dialer.session.forget(local);
+    let sizes = pair.dialer.sizes();
+    assert_eq!((sizes.lingering_streams, sizes.received), (1, 0));
+    assert_eq!((sizes.received_capacity, sizes.slices), (0, 0));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct Config {
     /// Streams of the remote that may exist at once; one more is reset. They count
-    /// until the application lets go of them. 128 by default.
+    /// until the application lets go of them. As many more that it has left without hearing
+    /// the end are remembered, so that late answers can be refused. 128 by default.
     pub inbound_streams_max: usize,
     /// Streams of this side that may exist at once; `open` waits for one to end. 128 by default.
     pub outbound_streams_max: usize,

@@ -171,6 +171,18 @@ fn any_reading_puts_the_sacrifice_off() {
 }
 
 #[test]
+fn a_stream_that_rests_for_an_hour_is_not_guilty_at_once() {
+    let mut pair = Pair::new(Config::default());
+    let (near, far) = pair.stream();
+    pair.write(near, b"not urgent");
+    pair.settle();
+    pair.advance(Duration::from_secs(3600));
+    fill(&mut pair, near);
+    pair.advance(Duration::from_millis(4999));
+    assert_eq!(pair.listener.read(far, 10, pair.now).bytes(), b"not urgent");
+}
+
+#[test]
 fn many_streams_that_are_each_nearly_full_pause_as_well() {
     let mut pair = Pair::new(Config::default());
     let streams: Vec<_> = (0..12).map(|_| pair.stream()).collect();

@@ -178,6 +178,25 @@ fn a_number_may_be_used_again_after_its_stream_has_ended() {
         side.sent().is_empty(),
         "the number is now the second stream's"
     );
+    feed(&mut side, &hex!("2a 01 79"));
+    assert_eq!(side.read(second, 9, now).bytes(), b"y");
+}
+
+#[test]
+fn a_number_may_be_used_again_after_both_sides_have_closed() {
+    let now = start();
+    let mut side = Side::new(Config::default(), Role::Dialer, now);
+    feed(&mut side, &hex!("28 00  2c 00"));
+    let first = side.session.accept(now).unwrap();
+    side.session.finish(first, now).unwrap();
+    feed(&mut side, &hex!("28 00  2c 00"));
+    let second = side.session.accept(now).unwrap();
+    side.session.finish(second, now).unwrap();
+    feed(&mut side, &hex!("28 00"));
+    side.session.forget(first);
+    side.session.forget(second);
+    assert_eq!(side.sent(), hex!("2b 00  2b 00"));
+    assert_eq!(side.session.stream_count(), 1);
 }
 
 #[test]
@@ -250,6 +269,21 @@ fn opening_waits_for_a_free_place() {
     assert!(side.drain_events().is_empty());
     side.session.forget(first);
     assert_eq!(side.drain_events(), [SessionEvent::Openable]);
+    opened(side.session.open(now));
+}
+
+#[test]
+fn opening_waits_while_the_transmit_buffer_is_full() {
+    let now = start();
+    let config = limited(|config| config.transmit_buffer = 100);
+    let mut side = Side::new(config, Role::Dialer, now);
+    let id = opened(side.session.open(now));
+    while side.session.write(id, &[0; 100], now).is_ready() {}
+    while side.session.open(now).is_ready() {}
+    assert!(side.session.transmit_len() < 120);
+    let _ = side.sent();
+    let events = side.drain_events();
+    assert_eq!(events, [SessionEvent::Writable(id), SessionEvent::Openable]);
     opened(side.session.open(now));
 }
 
@@ -348,18 +382,6 @@ fn the_end_of_the_input_is_a_cut_if_anything_was_left_half_said() {
     ));
 }
 
-fn limited(change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::default();
-    change(&mut config);
-    config
-}
-
-fn feed(side: &mut Side, bytes: &[u8]) {
-    let chunk = Bytes::copy_from_slice(bytes);
-    let outcome = side.session.handle_read(chunk, start());
-    outcome.expect("the frames follow the rules");
-}
-
 #[test]
 fn nothing_is_known_of_a_stream_after_letting_go() {
     let now = start();
@@ -373,4 +395,16 @@ fn nothing_is_known_of_a_stream_after_letting_go() {
     side.session.forget(id);
     side.session.reset(id, ResetCode::NONE);
     assert_eq!(side.sent(), hex!("00 00  06 00"));
+}
+
+fn limited(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+fn feed(side: &mut Side, bytes: &[u8]) {
+    let chunk = Bytes::copy_from_slice(bytes);
+    let outcome = side.session.handle_read(chunk, start());
+    outcome.expect("the frames follow the rules");
 }

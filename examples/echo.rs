@@ -39,8 +39,7 @@ async fn serve() -> Result<Host, Box<dyn Error>> {
         .build()
         .await?;
     host.set_stream_handler(ECHO, |stream: Stream| async move {
-        futures::io::copy(&stream, &mut &stream).await?;
-        (&stream).close().await
+        futures::io::copy(&stream, &mut &stream).await
     });
     for addr in host.addrs() {
         println!("listening on {addr}");

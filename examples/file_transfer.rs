@@ -98,6 +98,5 @@ async fn receive(mut stream: Stream, path: PathBuf) -> io::Result<()> {
     let mut file = File::create(path).await?;
     let arrived = futures::io::copy(&mut stream, &mut file).await?;
     file.sync_all().await?;
-    stream.write_all(&arrived.to_be_bytes()).await?;
-    stream.close().await
+    stream.write_all(&arrived.to_be_bytes()).await
 }

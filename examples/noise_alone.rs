@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let dial = dial(addr, &client, server_id);
         futures::try_join!(serve, dial)?;
 
-        let stranger = PeerId::random();
+        let stranger = Keypair::generate_ed25519().public().to_peer_id();
         let serve = accept(&listener, &server);
         let (refused, _) = futures::join!(self::dial(addr, &client, stranger), serve);
         let error = refused.err().ok_or("the wrong server was accepted")?;

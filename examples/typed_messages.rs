@@ -52,7 +52,7 @@ struct Response {
     error: String,
 }
 
-/// One request, one response. What this returns as an error is logged, and the stream reset.
+/// One request, one response. After a success the stream is closed, after an error reset.
 async fn answer(mut stream: Stream) -> io::Result<()> {
     let request: Request = receive(&mut stream).await?;
     let sum = request
@@ -63,8 +63,7 @@ async fn answer(mut stream: Stream) -> io::Result<()> {
         Some(_) => String::new(),
         None => "the sum is too large".to_owned(),
     };
-    send(&mut stream, &Response { sum, error }).await?;
-    stream.close().await
+    send(&mut stream, &Response { sum, error }).await
 }
 
 async fn ask(host: &Host, peer: PeerId, numbers: &[u64]) -> Result<Response, Box<dyn Error>> {
@@ -85,7 +84,7 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &impl Message) ->
 async fn receive<M: Message + Default>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<M> {
     let len = unsigned_varint::aio::read_usize(&mut *stream)
         .await
-        .map_err(io::Error::from)?;
+        .map_err(io::Error::other)?;
     if len > MESSAGE_LEN_MAX {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -94,7 +93,7 @@ async fn receive<M: Message + Default>(stream: &mut (impl AsyncRead + Unpin)) ->
     }
     let mut bytes = vec![0; len];
     stream.read_exact(&mut bytes).await?;
-    M::decode(bytes.as_slice()).map_err(io::Error::other)
+    Ok(M::decode(bytes.as_slice())?)
 }
 
 const MESSAGE_LEN_MAX: usize = 64 * 1024;

@@ -1,4 +1,8 @@
 //! Every example runs to its end and prints what its header says.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 use std::{
     env, fs,

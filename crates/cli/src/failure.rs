@@ -121,10 +121,10 @@ impl From<ListenError> for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
-        match error {
-            BuildError::Listen(error) => error.into(),
-            error => Self::misuse(error.to_string()),
+        if let BuildError::Listen(error) = error {
+            return error.into();
         }
+        Self::misuse(error.to_string())
     }
 }
 

@@ -11,7 +11,7 @@ mod progress;
 mod protocols;
 mod transfer;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -67,5 +67,6 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }

@@ -85,12 +85,27 @@ impl AsyncRead for PseudoRandom {
 }
 
 /// Counts what moves, so that [`unless_stalled`](Self::unless_stalled) can tell when nothing does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meter {
     moved: AtomicU64,
+    limit: Duration,
+}
+
+impl Default for Meter {
+    /// With [`STALL_LIMIT`].
+    fn default() -> Self {
+        Self::new(STALL_LIMIT)
+    }
 }
 
 impl Meter {
+    fn new(limit: Duration) -> Self {
+        Self {
+            moved: AtomicU64::new(0),
+            limit,
+        }
+    }
+
     pub(crate) fn add(&self, bytes: usize) {
         self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -99,7 +114,7 @@ impl Meter {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` until it ends. `None` when this meter stood still for [`STALL_LIMIT`]
+    /// Runs `work` until it ends. `None` when this meter stood still for its limit
     /// while `is_waiting` said that somebody else has to move.
     pub(crate) async fn unless_stalled<T>(
         &self,
@@ -116,7 +131,7 @@ impl Meter {
     async fn stalled(&self, runtime: &dyn Runtime, is_waiting: impl Fn() -> bool) {
         let (mut seen, mut still) = (self.total(), 0);
         while still < LOOKS {
-            sleep_until(runtime, runtime.now() + STALL_LIMIT / LOOKS).await;
+            sleep_until(runtime, runtime.now() + self.limit / LOOKS).await;
             let total = self.total();
             still = if total == seen && is_waiting() {
                 still + 1
@@ -136,7 +151,10 @@ const LOOKS: u32 = 10;
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
+    use std::future::pending;
+
+    use async_std::task::block_on;
+    use peerkit::runtime::AsyncStd;
 
     use super::*;
 
@@ -156,5 +174,29 @@ mod tests {
         let refuse = |_: &[u8]| Err(io::ErrorKind::Other.into());
         let error = block_on(copy(PseudoRandom::new(10), futures::io::sink(), refuse));
         assert!(error.is_err());
+    }
+
+    #[test]
+    fn a_transfer_that_stands_still_ends() {
+        let runtime = AsyncStd::new();
+        let meter = Meter::new(Duration::from_millis(20));
+        let silent = meter.unless_stalled(&runtime, || true, pending::<()>());
+        assert!(block_on(silent).is_none());
+    }
+
+    #[test]
+    fn a_transfer_that_moves_or_waits_for_nobody_goes_on() {
+        let runtime = AsyncStd::new();
+        let meter = Meter::new(Duration::from_millis(100));
+        let work = async {
+            for _ in 0..30 {
+                sleep_until(&runtime, runtime.now() + Duration::from_millis(10)).await;
+                meter.add(1);
+            }
+        };
+        assert!(block_on(meter.unless_stalled(&runtime, || true, work)).is_some());
+
+        let idle = sleep_until(&runtime, runtime.now() + Duration::from_millis(300));
+        assert!(block_on(meter.unless_stalled(&runtime, || false, idle)).is_some());
     }
 }

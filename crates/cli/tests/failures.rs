@@ -17,7 +17,7 @@ fn the_wrong_peer_at_an_address_is_named() {
         assert!(sentence.contains(SOMEBODY_ELSE), "{sentence}");
         assert!(sentence.contains(listener.peer()), "{sentence}");
     }
-    assert_eq!(failure_event(&["ping", &addr])["fault"], "peer_misbehaved");
+    assert_eq!(failure_event(&["ping", &addr])["fault"], "incompatible");
 }
 
 #[test]
@@ -30,8 +30,8 @@ fn an_address_where_nobody_listens_is_named() {
 }
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("the listener is bound").port()
 }
 
 #[test]

@@ -1,4 +1,8 @@
 //! One process listens, another one dials.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod common;
 

@@ -112,7 +112,13 @@ impl Reporter<'_> {
                 let reason = reason.to_string();
                 self.output.event(&Event::Disconnected { peer, reason })
             }
-            _ => Ok(()),
+            HostEvent::ListenerClosed { .. }
+            | HostEvent::InboundFailed { .. }
+            | HostEvent::InboundRefused { .. }
+            | HostEvent::DialFailed { .. }
+            | HostEvent::ProtocolsChanged
+            | HostEvent::Lagged { .. }
+            | _ => Ok(()),
         }
     }
 

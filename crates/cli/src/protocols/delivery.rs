@@ -31,8 +31,7 @@ async fn answer(runtime: Arc<dyn Runtime>, stream: Stream) -> io::Result<()> {
             Ok(())
         };
         transfer::copy(&stream, futures::io::sink(), see).await?;
-        (&stream).write_all(&hash.finalize()).await?;
-        (&stream).close().await
+        (&stream).write_all(&hash.finalize()).await
     };
     let outcome = meter.unless_stalled(runtime.as_ref(), || true, work).await;
     outcome.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))

@@ -25,8 +25,7 @@ pub(crate) fn serve(host: &Host) {
 }
 
 async fn answer(stream: Stream) -> io::Result<()> {
-    transfer::copy(&stream, &stream, |_| Ok(())).await?;
-    (&stream).close().await
+    transfer::copy(&stream, &stream, |_| Ok(())).await.map(drop)
 }
 
 /// What an echo came to.

@@ -38,8 +38,9 @@ async fn answer(runtime: Arc<dyn Runtime>, stream: Stream) -> io::Result<()> {
         transfer::copy(&stream, futures::io::sink(), counting(&meter)).await?;
         // spec: the server sends only after the upload has ended.
         let source = PseudoRandom::new(u64::from_be_bytes(wanted));
-        transfer::copy(source, &stream, counting(&meter)).await?;
-        (&stream).close().await
+        transfer::copy(source, &stream, counting(&meter))
+            .await
+            .map(drop)
     };
     let outcome = meter.unless_stalled(runtime.as_ref(), || true, work).await;
     outcome.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))

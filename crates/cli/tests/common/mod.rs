@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::{
+    fs::OpenOptions,
     io::{BufRead, BufReader, Read, Write},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -12,20 +13,20 @@ use std::{
 use serde_json::Value;
 
 /// The program with these arguments.
-pub fn peerkit(arguments: &[&str]) -> Command {
+pub(crate) fn peerkit(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_peerkit"));
     command.args(arguments).env_remove("RUST_LOG");
     command
 }
 
 /// Runs the program to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     let output = peerkit(arguments).stdin(Stdio::null()).output();
     output.expect("the program was built")
 }
 
 /// Runs the program with `--json` to a good end, and returns its events.
-pub fn events(arguments: &[&str]) -> Vec<Value> {
+pub(crate) fn events(arguments: &[&str]) -> Vec<Value> {
     let output = run(&[&["--json"], arguments].concat());
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{arguments:?}: {stdout}{stderr}");
@@ -33,7 +34,7 @@ pub fn events(arguments: &[&str]) -> Vec<Value> {
 }
 
 /// Runs the program without `--json` to a bad end, and returns the sentence that it prints.
-pub fn failure(arguments: &[&str]) -> String {
+pub(crate) fn failure(arguments: &[&str]) -> String {
     let output = run(arguments);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(
@@ -49,7 +50,7 @@ pub fn failure(arguments: &[&str]) -> String {
 }
 
 /// Runs the program with `--json` to a bad end, and returns its last event.
-pub fn failure_event(arguments: &[&str]) -> Value {
+pub(crate) fn failure_event(arguments: &[&str]) -> Value {
     let output = run(&[&["--json"], arguments].concat());
     assert!(!output.status.success());
     let stdout = text(&output.stdout);
@@ -58,7 +59,7 @@ pub fn failure_event(arguments: &[&str]) -> Value {
     event
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -68,23 +69,30 @@ fn parse(line: &str) -> Value {
 
 /// A path that no other test uses; the file is removed at the end.
 #[derive(Debug)]
-pub struct TemporaryFile(PathBuf);
+pub(crate) struct TemporaryFile(PathBuf);
 
 impl TemporaryFile {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("peerkit-cli-test-{}-{number}", std::process::id());
         Self(std::env::temp_dir().join(name))
     }
 
-    pub fn with_content(content: &[u8]) -> Self {
+    /// A file that only its owner can read.
+    pub(crate) fn with_content(content: &[u8]) -> Self {
         let file = Self::new();
-        std::fs::write(&file.0, content).expect("the temporary folder is writable");
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let created = options.open(&file.0);
+        let written = created.and_then(|mut created| created.write_all(content));
+        written.expect("the temporary folder is writable");
         file
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("the path is text")
     }
 }
@@ -98,15 +106,15 @@ impl Drop for TemporaryFile {
 
 /// A `peerkit listen` that runs until it is stopped.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     child: Child,
     stdout: BufReader<ChildStdout>,
     /// With `/p2p`.
-    pub addr: String,
+    pub(crate) addr: String,
 }
 
 impl Listener {
-    pub fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let listen = [
             "--json",
             "listen",
@@ -131,7 +139,7 @@ impl Listener {
         listener
     }
 
-    pub fn peer(&self) -> &str {
+    pub(crate) fn peer(&self) -> &str {
         self.addr
             .rsplit('/')
             .next()
@@ -139,19 +147,19 @@ impl Listener {
     }
 
     /// The address without `/p2p`.
-    pub fn bare_addr(&self) -> &str {
+    pub(crate) fn bare_addr(&self) -> &str {
         self.addr
             .split("/p2p/")
             .next()
             .expect("there is always a first part")
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The next event of this name; others are skipped.
-    pub fn event(&mut self, name: &str) -> Value {
+    pub(crate) fn event(&mut self, name: &str) -> Value {
         loop {
             let mut line = String::new();
             let count = self
@@ -167,13 +175,13 @@ impl Listener {
     }
 
     /// Ends its stdin, and expects that it ends well.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         drop(self.child.stdin.take());
         self.expect_end();
     }
 
     /// Expects that it ends well.
-    pub fn expect_end(&mut self) {
+    pub(crate) fn expect_end(&mut self) {
         let mut rest = String::new();
         self.stdout
             .read_to_string(&mut rest)
@@ -192,7 +200,7 @@ impl Drop for Listener {
 }
 
 /// Runs the program with this stdin.
-pub fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> Output {
+pub(crate) fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> Output {
     let mut command = peerkit(arguments);
     let piped = command
         .stdin(Stdio::piped())

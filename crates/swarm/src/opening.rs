@@ -48,7 +48,6 @@ pub(crate) struct Opening {
     retry: Option<Retry>,
     replacement: Option<Arc<dyn MuxedStream>>,
     failed: Option<StreamError>,
-    write_closed: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
     progress: bool,
@@ -85,7 +84,6 @@ impl Opening {
             retry: None,
             replacement: None,
             failed: None,
-            write_closed: false,
             reader: None,
             writer: None,
             progress: false,
@@ -190,21 +188,17 @@ impl Opening {
         io.poll_flush(cx)
     }
 
-    /// Closes the write side and waits for the answer, so that a one-way stream
-    /// learns whether anybody understood it.
+    /// Waits for the answer, then closes the write side. So a one-way stream learns whether
+    /// anybody understood it; and implementations that lose the end of a stream when it
+    /// overtakes their handler (js-libp2p 3 does) see it in time.
     pub(crate) fn poll_close(
         &mut self,
         cx: &mut Context<'_>,
         io: &dyn MuxedStream,
     ) -> Poll<io::Result<()>> {
         remember(&mut self.writer, cx);
-        ready!(self.poll_propose(cx, io))?;
-        if !self.is_retrying() {
-            let outcome = io.poll_close(cx);
-            ready!(self.poll_or_retry(cx, outcome))?;
-            self.write_closed = true;
-        }
-        self.poll_confirmed(cx, io)
+        ready!(self.poll_confirmed(cx, io))?;
+        io.poll_close(cx)
     }
 
     /// Sends the proposal if need be and waits for the answer.
@@ -341,7 +335,7 @@ impl Opening {
                     self.retry = None;
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if is_refusal(&error) => retry.reopen(self.write_closed),
+                Err(error) if is_refusal(&error) => retry.reopen(),
                 Err(error) => return Poll::Ready(Err(StreamError::from(error).into())),
             }
         }
@@ -377,7 +371,7 @@ impl Opening {
         let Some(retry) = self.retry.as_mut().filter(|_| refused) else {
             return outcome;
         };
-        retry.reopen(self.write_closed);
+        retry.reopen();
         ready!(self.poll_retry(cx))?;
         Poll::Pending
     }
@@ -424,7 +418,7 @@ impl Retry {
     }
 
     /// Dials again without sending ahead, opens a stream and writes once more what was written.
-    fn reopen(&mut self, write_closed: bool) {
+    fn reopen(&mut self) {
         if self.reopening.is_some() {
             return;
         }
@@ -439,10 +433,6 @@ impl Retry {
             write_all(second.as_ref(), &bytes)
                 .await
                 .map_err(into_stream_error)?;
-            if write_closed {
-                let close = std::future::poll_fn(|cx| second.poll_close(cx));
-                close.await.map_err(into_stream_error)?;
-            }
             Ok(second)
         };
         self.reopening = Some(reopening.boxed().shared());

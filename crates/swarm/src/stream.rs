@@ -25,7 +25,9 @@ use crate::{ConnectionId, connections::Entry, opening::Opening};
 ///
 /// A stream that was opened with one protocol is usable at once: the proposal travels
 /// with the first bytes, and what the remote says to it shows in the first
-/// read or in `close`. [`confirmed`](Self::confirmed) waits for it explicitly.
+/// read or in `close`, which waits for it: a request that the remote takes apart only
+/// at its end costs one round trip more than one whose length the remote knows.
+/// [`confirmed`](Self::confirmed) waits for the answer explicitly.
 ///
 /// Errors are [`io::Error`]s whose inner error is a [`StreamError`](peerkit_core::StreamError).
 ///

@@ -28,7 +28,6 @@ impl Buffer {
     /// left, the bytes are copied.
     pub(crate) fn push(&mut self, piece: Bytes, slices: &mut Pool) {
         if piece.len() >= SHARED_MIN && slices.take_up_to(1) == 1 {
-            self.drop_read_tail();
             self.segments.push_back(Segment::Shared(piece));
         } else {
             self.copy(&piece);
@@ -98,17 +97,6 @@ impl Buffer {
         match self.segments.back_mut() {
             Some(Segment::Owned { bytes, .. }) => bytes,
             Some(Segment::Shared(_)) | None => unreachable!("an open tail was just made"),
-        }
-    }
-
-    /// An empty tail is kept for the next small piece, but not in front of a shared one.
-    fn drop_read_tail(&mut self) {
-        if self
-            .segments
-            .back()
-            .is_some_and(|last| last.rest().is_empty())
-        {
-            self.segments.pop_back();
         }
     }
 

@@ -244,6 +244,25 @@ fn after_an_ordinary_goodbye_streams_end_in_peace_and_none_begin() {
 }
 
 #[test]
+fn a_goodbye_tells_everybody_who_waits_to_open() {
+    let config = Config {
+        streams_max: 1,
+        ..Config::default()
+    };
+    let mut pair = Pair::with(Config::default(), config);
+    pair.stream();
+    pair.listener.take_events();
+    assert!(pair.listener.session.open(pair.now).is_pending());
+    assert!(pair.listener.session.open(pair.now).is_pending());
+    pair.listener.receive(header(3, 0, 0, 0), pair.now);
+    for _ in 0..2 {
+        assert_eq!(pair.listener.take_events(), [SessionEvent::Openable]);
+        let refused = pair.listener.session.open(pair.now);
+        assert!(matches!(refused, Poll::Ready(Err(_))));
+    }
+}
+
+#[test]
 fn a_goodbye_with_an_error_ends_everything() {
     let mut pair = Pair::new();
     let (_, remote) = pair.stream();

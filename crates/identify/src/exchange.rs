@@ -15,15 +15,13 @@ pub(crate) async fn receive(
     mut stream: Stream,
 ) -> Result<Message, IdentifyError> {
     let peer = stream.remote_peer();
-    let exchange = async {
-        let message = read(&mut stream).await?;
-        // The message is here; how the stream ends does not matter.
-        let _ = stream.close().await;
-        Ok(message)
-    };
-    let outcome = with_deadline(runtime, limit, exchange).await;
+    let outcome = with_deadline(runtime, limit, read(&mut stream)).await;
     match outcome {
-        Some(Ok(message)) => Ok(message),
+        Some(Ok(message)) => {
+            // The message is here; how the stream ends does not matter.
+            let _ = with_deadline(runtime, limit, stream.close()).await;
+            Ok(message)
+        }
         Some(Err(ReadError::Io(source))) => Err(IdentifyError::stream(peer, source)),
         Some(Err(ReadError::Decode(source))) => {
             stream.reset(ResetCode::PROTOCOL_VIOLATION);
@@ -41,15 +39,15 @@ pub(crate) async fn send(
     mut stream: Stream,
     message: &Message,
 ) -> io::Result<()> {
-    let exchange = async {
+    let sending = async {
         stream.write_all(&message.encode()).await?;
-        stream.close().await?;
-        // The message is on its way; how the stream ends does not matter.
-        let _ = stream.read(&mut [0; 1]).await;
-        Ok(())
+        stream.close().await
     };
-    let outcome = with_deadline(runtime, limit, exchange).await;
-    outcome.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    let sent = with_deadline(runtime, limit, sending).await;
+    sent.ok_or(io::ErrorKind::TimedOut)??;
+    // The message is on its way; how the stream ends does not matter.
+    let _ = with_deadline(runtime, limit, stream.read(&mut [0; 1])).await;
+    Ok(())
 }
 
 enum ReadError {

@@ -136,11 +136,13 @@ impl Service {
 
     /// Something that others were told is different now; more changes may follow soon.
     fn changed(&mut self) {
-        if self.push_due.is_none() {
-            let runtime = &self.shared.runtime;
-            let due = runtime.now() + self.shared.config.push_debounce;
-            self.push_due = Some(runtime.timer(due));
+        if self.push_due.is_some() {
+            return;
         }
+        let runtime = &self.shared.runtime;
+        // A time that the clock can't express never comes.
+        let due = runtime.now().checked_add(self.shared.config.push_debounce);
+        self.push_due = due.map(|due| runtime.timer(due));
     }
 
     /// Tells those who know something else and understand it.

@@ -5,7 +5,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{MOMENT, Net, ask, listen, next_about, push, quick, reset_code, run, says};
+use common::{MOMENT, Net, ask, impatient, listen, next_about, push, quick, reset_code, run, says};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use peerkit_core::{
     Envelope, Fault, Keypair, Multiaddr, PeerRecord, ProtocolId, ResetCode, multiaddr::Protocol,
@@ -78,7 +78,7 @@ fn a_message_that_is_cut_off_or_missing_is_an_error() {
 #[test]
 fn a_silent_remote_is_given_up_and_stays_connected() {
     run(|net| async move {
-        let error = failed(&net, silent).await;
+        let error = failed_with(&net, impatient(), silent).await;
         assert!(matches!(error, IdentifyError::Timeout { .. }), "{error}");
         assert_eq!(error.fault(), Fault::Limit);
     });
@@ -100,7 +100,7 @@ fn a_remote_that_sends_byte_by_byte_is_given_up() {
                 }
             }
         };
-        let error = failed(&net, drip).await;
+        let error = failed_with(&net, impatient(), drip).await;
         assert!(matches!(error, IdentifyError::Timeout { .. }), "{error}");
     });
 }
@@ -304,7 +304,8 @@ fn a_flood_of_pushes_is_refused_and_others_are_heard() {
 #[test]
 fn who_asks_too_often_at_once_is_reset() {
     run(|net| async move {
-        let (host, _identify, addr) = net.node().await;
+        let (host, addr) = net.listener().await;
+        let _identify = Identify::spawn(&host, impatient());
         let greedy = net.host();
         greedy.connect(&addr).await.unwrap();
         let mut streams = Vec::new();
@@ -320,7 +321,8 @@ fn who_asks_too_often_at_once_is_reset() {
         let other = net.host();
         other.connect(&addr).await.unwrap();
         ask(&other, host.local_peer()).await;
-        // What is not read to its end is given up after a while.
+        // Then there is room again.
+        drop(streams);
         net.sleep(Duration::from_millis(700)).await;
         ask(&greedy, host.local_peer()).await;
     });
@@ -331,7 +333,7 @@ fn silent_peers_hold_up_others_for_a_limited_time() {
     run(|net| async move {
         let host = net.host();
         let addr = listen(&host).await;
-        let mut config = quick();
+        let mut config = impatient();
         config.concurrent_max = 2;
         let identify = Identify::spawn(&host, config);
         let mut silents = Vec::new();
@@ -401,19 +403,40 @@ fn an_extreme_configuration_does_not_panic() {
         // No time at all may still be enough.
         drop(identify.identify(other.local_peer()).await);
         assert!(identify.observed_addrs().is_empty());
+
+        let mut endless = Config::default();
+        endless.timeout = Duration::MAX;
+        endless.push_debounce = Duration::MAX;
+        endless.push_interval = Duration::MAX;
+        endless.concurrent_max = usize::MAX;
+        endless.push_burst = u32::MAX;
+        endless.observers_min = usize::MAX;
+        let host = net.host();
+        let identify = Identify::spawn(&host, endless);
+        host.set_stream_handler("/new/1", |_: Stream| async {});
+        let (remote, _service, addr) = net.node().await;
+        identify.identify(&addr).await.unwrap();
+        push(&remote, host.local_peer(), &Message::default().encode())
+            .await
+            .unwrap();
     });
 }
 
 /// Asks a remote that answers like this; says why that failed. It is told by an event as well,
 /// and the connection goes on.
 async fn failed(net: &Net, handler: impl StreamHandler) -> IdentifyError {
+    failed_with(net, quick(), handler).await
+}
+
+async fn failed_with(net: &Net, config: Config, handler: impl StreamHandler) -> IdentifyError {
     let (remote, addr) = net.listener().await;
     remote.set_stream_handler(&PROTOCOL, handler);
     remote.set_stream_handler("/echo/1", |stream: Stream| async move {
         futures::io::copy(&stream, &mut &stream).await?;
         (&stream).close().await
     });
-    let (host, identify, _) = net.node().await;
+    let host = net.host();
+    let identify = Identify::spawn(&host, config);
     let mut events = identify.events();
     let error = identify.identify(&addr).await.expect_err("it is wrong");
     let event = next_about(&mut events, remote.local_peer()).await;

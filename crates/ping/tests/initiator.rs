@@ -314,7 +314,7 @@ fn pinging(net: &Net, config: Config) -> (Host, Ping) {
 async fn failed_ping(net: &Net, handler: impl peerkit_swarm::StreamHandler) -> PingError {
     let (addr, remote) = remote(net, handler).await;
     let mut config = Config::default();
-    config.timeout = Duration::from_millis(300);
+    config.timeout = Duration::from_millis(500);
     let (host, ping) = pinging(net, config);
     let error = ping.ping(&addr).await.expect_err("the answer is bad");
     remote.set_stream_handler(&PROTOCOL, echo);

@@ -22,7 +22,7 @@ use peerkit_yamux::Yamux;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Long enough for what is going to happen to have happened.
-pub(crate) const MOMENT: Duration = Duration::from_millis(150);
+pub(crate) const MOMENT: Duration = Duration::from_millis(250);
 
 pub(crate) struct Net {
     pub(crate) runtime: Arc<dyn Runtime>,
@@ -104,8 +104,14 @@ pub(crate) fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
 /// A configuration with short waits.
 pub(crate) fn quick() -> Config {
     let mut config = Config::default();
-    config.timeout = Duration::from_millis(500);
     config.push_debounce = Duration::from_millis(50);
+    config
+}
+
+/// The same, for remotes that are to be given up.
+pub(crate) fn impatient() -> Config {
+    let mut config = quick();
+    config.timeout = Duration::from_millis(500);
     config
 }
 

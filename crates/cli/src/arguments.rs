@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use peerkit::{KeyType, Multiaddr};
+use peerkit::{KeyType, Multiaddr, core::multiaddr};
 
 use crate::{failure::Failure, output::Output};
 
@@ -203,8 +203,10 @@ impl Target {
 /// Reads an address, with an error that says how one looks.
 pub(crate) fn parse_addr(text: &str) -> Result<Multiaddr, Failure> {
     text.parse().map_err(|error| {
+        let is_vague = matches!(error, multiaddr::Error::InvalidMultiaddr);
+        let reason = if is_vague { String::new() } else { format!(" ({error})") };
         Failure::misuse(format!(
-            "{text:?} is no multiaddr ({error}); one looks like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW.."
+            "{text:?} is no multiaddr{reason}; one looks like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW.."
         ))
     })
 }

@@ -288,8 +288,17 @@ impl fmt::Display for Event<'_> {
                 peer,
                 agent,
                 protocols,
-            } => write!(f, "{peer} is {agent:?} and speaks {}", protocols.join(", ")),
-            Self::Ping { round_trip } => write!(f, "{:.3} ms", milliseconds(*round_trip)),
+            } => {
+                let protocols = protocols.join(", ");
+                write!(
+                    f,
+                    "{peer} is {agent:?} and speaks {}",
+                    protocols.escape_debug()
+                )
+            }
+            Self::Ping { round_trip } => {
+                write!(f, "round trip {:.3} ms", milliseconds(*round_trip))
+            }
             Self::Identify(identity) => identity.fmt(f),
             Self::Echo(echoed) => echoed.fmt(f),
             Self::Perf(measured) => measured.fmt(f),
@@ -398,12 +407,11 @@ impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "peerkit {}\nmuxers      {}\nsecurities  {}\nkeys        {} (of remotes also: {})",
+            "peerkit {}\nmuxers      {}\nsecurities  {}\nkeys        {}",
             self.version,
             self.muxers.join(", "),
             self.securities.join(", "),
-            self.key_types.join(", "),
-            self.remote_key_types.join(", ")
+            self.key_types.join(", ")
         )
     }
 }
@@ -443,7 +451,7 @@ mod tests {
         };
         let line = event.to_json().to_string();
         assert_eq!(line, r#"{"event":"ping","ok":true,"ms":0.41}"#);
-        assert_eq!(event.to_string(), "0.410 ms");
+        assert_eq!(event.to_string(), "round trip 0.410 ms");
     }
 
     #[test]

@@ -30,5 +30,5 @@ impl Drop for Progress {
 }
 
 const BAR: &str =
-    "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+    "{msg} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 const COUNTER: &str = "{msg} {decimal_bytes} {decimal_bytes_per_sec}";

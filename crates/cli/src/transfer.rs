@@ -45,25 +45,36 @@ pub(crate) async fn copy(
 /// The generator is SplitMix64: fast, and not for secrets.
 #[derive(Debug)]
 pub(crate) struct PseudoRandom {
-    state: u64,
-    left: u64,
+    position: u64,
+    end: u64,
 }
 
 impl PseudoRandom {
     /// So many bytes, then the end.
     pub(crate) fn new(bytes: u64) -> Self {
         Self {
-            state: 0,
-            left: bytes,
+            position: 0,
+            end: bytes,
         }
     }
 
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn fill(&mut self, buffer: &mut [u8]) {
+        let to_boundary = (self.position.wrapping_neg() % 8) as usize;
+        let (first, others) = buffer.split_at_mut(to_boundary.min(buffer.len()));
+        let (words, last) = others.as_chunks_mut();
+        self.fill_bytes(first);
+        for bytes in words {
+            *bytes = word(self.position / 8);
+            self.position += 8;
+        }
+        self.fill_bytes(last);
+    }
+
+    /// Within one word.
+    fn fill_bytes(&mut self, buffer: &mut [u8]) {
+        let skipped = (self.position % 8) as usize;
+        buffer.copy_from_slice(&word(self.position / 8)[skipped..][..buffer.len()]);
+        self.position += buffer.len() as u64;
     }
 }
 
@@ -73,15 +84,19 @@ impl AsyncRead for PseudoRandom {
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
         let count = buffer.len().min(left);
-        for chunk in buffer[..count].chunks_mut(8) {
-            let word = self.next().to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
-        }
-        self.left -= count as u64;
+        self.fill(&mut buffer[..count]);
         Poll::Ready(Ok(count))
     }
+}
+
+/// The eight bytes at this place of the sequence.
+fn word(place: u64) -> [u8; 8] {
+    let mut mixed = place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)).to_le_bytes()
 }
 
 /// Counts what moves, so that [`unless_stalled`](Self::unless_stalled) can tell when nothing does.
@@ -160,13 +175,26 @@ mod tests {
 
     #[test]
     fn pseudo_random_bytes_do_not_depend_on_the_reads() {
-        let mut whole = Vec::new();
-        block_on(PseudoRandom::new(200_001).read_to_end(&mut whole)).unwrap();
         let mut copied = Vec::new();
         let count = block_on(copy(PseudoRandom::new(200_001), &mut copied, |_| Ok(()))).unwrap();
         assert_eq!(count, 200_001);
-        assert_eq!(whole, copied);
-        assert_ne!(whole[..8], whole[8..16]);
+        let mut source = PseudoRandom::new(200_001);
+        let mut pieces = vec![0; 200_001];
+        for (at, piece) in pieces.chunks_mut(1013).enumerate() {
+            let (first, rest) = piece.split_at_mut(at.min(3));
+            block_on(source.read_exact(first)).unwrap();
+            block_on(source.read_exact(rest)).unwrap();
+        }
+        assert!(copied == pieces);
+        assert_eq!(block_on(source.read(&mut [0; 8])).unwrap(), 0);
+    }
+
+    #[test]
+    fn pseudo_random_bytes_are_those_of_the_generator() {
+        let mut bytes = [0; 8];
+        block_on(PseudoRandom::new(8).read_exact(&mut bytes)).unwrap();
+        // The first number of SplitMix64 with seed 0.
+        assert_eq!(u64::from_le_bytes(bytes), 0xe220_a839_7b1d_cdaf);
     }
 
     #[test]

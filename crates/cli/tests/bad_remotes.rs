@@ -37,7 +37,8 @@ fn a_protocol_that_the_remote_does_not_have_is_named() {
     for (command, protocol) in [("echo", "/echo/1.0.0"), ("perf", "/perf/1.0.0")] {
         let sentence = failure(&[command, &addr]);
         assert!(sentence.contains(protocol), "{sentence}");
-        assert_eq!(failure_event(&[command, &addr])["fault"], "incompatible");
+        let event = failure_event(&[command, &addr, "--muxer", "yamux"]);
+        assert_eq!(event["fault"], "incompatible");
     }
 }
 

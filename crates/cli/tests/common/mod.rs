@@ -4,10 +4,14 @@
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver},
+    },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -108,7 +112,7 @@ impl Drop for TemporaryFile {
 #[derive(Debug)]
 pub(crate) struct Listener {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     /// With `/p2p`.
     pub(crate) addr: String,
 }
@@ -125,10 +129,17 @@ impl Listener {
         let mut command = peerkit(&[&listen, options].concat());
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().expect("the program was built");
-        let stdout = child.stdout.take().expect("stdout is piped");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        // Nobody sends more lines without being read; and if so, the sender waits.
+        let (sender, lines) = mpsc::sync_channel(1000);
+        #[expect(clippy::disallowed_methods, reason = "it ends with the child")]
+        std::thread::spawn(move || {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            lines.all(|line| sender.send(line).is_ok())
+        });
         let mut listener = Self {
             child,
-            stdout: BufReader::new(stdout),
+            lines,
             addr: String::new(),
         };
         let listening = listener.event("listening");
@@ -161,12 +172,8 @@ impl Listener {
     /// The next event of this name; others are skipped.
     pub(crate) fn event(&mut self, name: &str) -> Value {
         loop {
-            let mut line = String::new();
-            let count = self
-                .stdout
-                .read_line(&mut line)
-                .expect("stdout is readable");
-            assert!(count > 0, "the listener ended before {name:?}");
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|error| panic!("no event {name:?}: {error}"));
             let event = parse(&line);
             if event["event"] == name {
                 return event;
@@ -182,12 +189,13 @@ impl Listener {
 
     /// Expects that it ends well.
     pub(crate) fn expect_end(&mut self) {
-        let mut rest = String::new();
-        self.stdout
-            .read_to_string(&mut rest)
-            .expect("stdout is readable");
-        let status = self.child.wait().expect("the process is a child");
-        assert!(status.success(), "{status}: {rest}");
+        while self.lines.recv_timeout(PATIENCE).is_ok() {}
+        // Its stdout ends a little before it does.
+        let status = (0..1000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            self.child.try_wait().expect("the process is a child")
+        });
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
     }
 }
 
@@ -213,3 +221,6 @@ pub(crate) fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> Output {
         child.wait_with_output().expect("the process is a child")
     })
 }
+
+/// How long a listener may be silent when an event is due, or take to end.
+const PATIENCE: Duration = Duration::from_secs(60);

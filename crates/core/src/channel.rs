@@ -73,10 +73,18 @@ impl Channel {
         Ok(())
     }
 
+    /// Sends what is queued.
+    ///
+    /// Cancel safety: the unsent rest stays queued.
+    pub async fn flush(&mut self) -> Result<(), crate::SecurityError> {
+        Ok(self.wire.flush().await?)
+    }
+
     /// Flushes, then reads until at least one more byte of payload is in [`early`](Self::early).
     ///
     /// Cancel safety: no byte is lost.
     pub async fn read_more(&mut self) -> Result<(), crate::SecurityError> {
+        self.flush().await?;
         loop {
             while let Some(payload) = self.records.open(self.wire.inbound())? {
                 self.early.extend_from_slice(&payload);

@@ -1,5 +1,7 @@
 //! The five lines of the README, and what stands around them.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 use futures::{AsyncReadExt, AsyncWriteExt};
 use peerkit::{Host, HostEvent, Keypair, Multiaddr, Runtime, Stream};
 

@@ -70,8 +70,8 @@ pub struct Limits {
     pub connections_per_peer_max: usize,
     /// Inbound connections that are still to be secured. Stops half-open floods. 64 by default.
     pub inbound_upgrades_max: usize,
-    /// Inbound streams of one connection that are still to agree on a protocol;
-    /// further ones are reset. Stops peers that open streams and stay silent. 64 by default.
+    /// Inbound streams of one connection that are still to agree on a protocol; further ones
+    /// wait in the muxer. Stops peers that open streams and stay silent. 64 by default.
     pub inbound_negotiations_max: usize,
     /// Running handlers of one protocol; further streams are reset. 4096 by default.
     pub handlers_per_protocol_max: usize,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
+use async_lock::Semaphore;
 use peerkit_core::{
     Connection, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, multiaddr::Protocol,
 };
@@ -50,7 +51,7 @@ pub(crate) struct Entry {
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) opened_at: Instant,
     /// Inbound streams that are yet to agree on a protocol.
-    pub(crate) negotiations: Permits,
+    pub(crate) negotiations: Arc<Semaphore>,
     /// Running handlers.
     pub(crate) handlers: Permits,
 }
@@ -142,6 +143,11 @@ impl Connections {
 
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         self.peers.values().flatten().cloned().collect()
+    }
+
+    pub(crate) fn by_id(&self, id: ConnectionId) -> Option<Arc<Entry>> {
+        let mut entries = self.peers.values().flatten();
+        entries.find(|entry| entry.id == id).cloned()
     }
 
     pub(crate) fn of(&self, peer: &PeerId) -> Vec<Arc<Entry>> {

@@ -187,6 +187,17 @@ impl Host {
         self.inner().open_stream(target.into(), protocols).await
     }
 
+    /// Opens a stream on one given connection, for protocols that are about the connection
+    /// itself. Otherwise as [`open_stream`](Self::open_stream) with one protocol.
+    pub async fn open_stream_on(
+        &self,
+        connection: ConnectionId,
+        protocol: impl Protocols,
+    ) -> Result<Stream, OpenStreamError> {
+        let protocols = protocol.into_protocols()?;
+        self.inner().open_stream_on(connection, protocols).await
+    }
+
     /// What happens from now on. The stream is bounded; a slow reader is told what it missed.
     pub fn events(&self) -> Events {
         self.inner().events.subscribe()
@@ -217,8 +228,8 @@ impl Host {
 
     /// Closes one connection.
     pub fn close_connection(&self, connection: ConnectionId) {
-        let entries = lock(&self.inner().connections).all();
-        if let Some(entry) = entries.iter().find(|entry| entry.id == connection) {
+        let entry = lock(&self.inner().connections).by_id(connection);
+        if let Some(entry) = entry {
             entry.connection.close(CloseReason::Normal);
         }
     }

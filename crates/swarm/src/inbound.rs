@@ -2,61 +2,59 @@
 
 use std::{sync::Arc, task::Poll};
 
+use async_lock::SemaphoreGuardArc;
 use bytes::BytesMut;
 use futures::future::poll_fn;
 use peerkit_core::{MuxedStream, NegotiationError, ProtocolId, ResetCode, with_deadline};
 use peerkit_multistream::Listener;
 
-use crate::{Stream, connections::Entry, handlers::Table, inner::Inner, permits::Permit};
+use crate::{Stream, connections::Entry, handlers::Table, inner::Inner};
 
 /// Accepts streams until the connection ends, then takes it off the table.
+///
+/// While too many streams are being negotiated, further ones wait in the muxer, whose
+/// limits then hold the remote back.
 pub(crate) async fn serve(inner: Arc<Inner>, entry: Arc<Entry>) {
     let reason = loop {
+        let negotiation = entry.negotiations.acquire_arc().await;
         match entry.connection.accept().await {
-            Ok(muxed) => answer(&inner, &entry, muxed),
+            Ok(muxed) => {
+                let task = Answering {
+                    inner: inner.clone(),
+                    entry: entry.clone(),
+                    negotiation,
+                };
+                inner.tasks.spawn(inner.runtime.as_ref(), task.run(muxed));
+            }
             Err(reason) => break reason,
         }
     };
     inner.departed(&entry, reason);
 }
 
-/// Answers one stream in a task of its own, unless too many are being negotiated.
-fn answer(inner: &Arc<Inner>, entry: &Arc<Entry>, muxed: Box<dyn MuxedStream>) {
-    let Some(negotiation) = entry.negotiations.try_acquire() else {
-        muxed.reset(ResetCode::LIMIT_EXCEEDED);
-        return;
-    };
-    let task = Answering {
-        inner: inner.clone(),
-        entry: entry.clone(),
-        negotiation,
-    };
-    inner.tasks.spawn(inner.runtime.as_ref(), task.run(muxed));
-}
-
 struct Answering {
     inner: Arc<Inner>,
     entry: Arc<Entry>,
-    negotiation: Permit,
+    negotiation: SemaphoreGuardArc,
 }
 
 impl Answering {
     async fn run(self, muxed: Box<dyn MuxedStream>) {
         let table = self.inner.handlers.snapshot();
         let limit = self.inner.config.negotiation_timeout;
-        let negotiation = negotiate(muxed.as_ref(), &table);
+        let mut answered = false;
+        let negotiation = negotiate(muxed.as_ref(), &table, &mut answered);
         let outcome = with_deadline(self.inner.runtime.as_ref(), limit, negotiation).await;
-        let (protocol, rest) = match outcome {
-            Some(Ok(agreed)) => agreed,
-            Some(Err(error)) => {
-                tracing::debug!(target: "peerkit::stream", peer = %self.entry.info.remote_peer, %error, "no protocol was agreed on");
+        let Some(Ok((protocol, rest))) = outcome else {
+            let peer = self.entry.info.remote_peer;
+            tracing::debug!(target: "peerkit::stream", %peer, ?outcome, "no protocol was agreed on");
+            if answered {
+                // What follows a refused proposal was sent ahead of the answer, which has to arrive.
+                let _ = poll_fn(|cx| muxed.poll_close(cx)).await;
+            } else {
                 muxed.reset(ResetCode::NEGOTIATION_FAILED);
-                return;
             }
-            None => {
-                muxed.reset(ResetCode::NEGOTIATION_FAILED);
-                return;
-            }
+            return;
         };
         drop(self.negotiation);
         let muxed: Arc<dyn MuxedStream> = Arc::from(muxed);
@@ -91,6 +89,7 @@ async fn handle(table: &Table, entry: &Entry, stream: Stream, muxed: Arc<dyn Mux
 async fn negotiate(
     muxed: &dyn MuxedStream,
     table: &Table,
+    answered: &mut bool,
 ) -> Result<(ProtocolId, BytesMut), NegotiationError> {
     let mut listener = Listener::new(table.ids());
     let mut input = BytesMut::new();
@@ -98,6 +97,7 @@ async fn negotiate(
         let outcome = listener.handle_read(&mut input);
         while let Some(message) = listener.poll_transmit() {
             write_all(muxed, &message).await?;
+            *answered = true;
         }
         if let Poll::Ready(outcome) = outcome {
             return Ok((outcome?, input));

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use async_lock::Semaphore;
 use event_listener::Event;
 use peerkit_core::{
     CloseReason, ConnectionError, ConnectionInfo, Keypair, NewConnection, PeerId, Runtime,
@@ -99,7 +100,9 @@ impl Inner {
             info: info.clone(),
             connection: new.connection,
             opened_at: self.runtime.now(),
-            negotiations: Permits::new(self.config.limits.inbound_negotiations_max),
+            negotiations: Arc::new(Semaphore::new(
+                self.config.limits.inbound_negotiations_max.max(1),
+            )),
             handlers: Permits::new(self.config.limits.handlers_per_connection_max),
         });
         let count = self.register(&entry)?;

@@ -101,6 +101,7 @@ pub(crate) async fn listen(
         inner: inner.clone(),
         id,
         first_addr: Some(first_addr),
+        addrs: BTreeSet::new(),
     };
     let spawned = inner
         .tasks
@@ -118,6 +119,7 @@ struct Accepting {
     inner: Arc<Inner>,
     id: ListenerId,
     first_addr: Option<oneshot::Sender<Multiaddr>>,
+    addrs: BTreeSet<Multiaddr>,
 }
 
 impl Accepting {
@@ -131,6 +133,10 @@ impl Accepting {
         }
         self.inner.listeners.close(self.id);
         let listener = self.id;
+        for addr in std::mem::take(&mut self.addrs) {
+            let event = HostEvent::ListenAddressExpired { listener, addr };
+            self.inner.events.emit(event);
+        }
         self.inner
             .events
             .emit(HostEvent::ListenerClosed { listener });
@@ -140,6 +146,7 @@ impl Accepting {
         let listener = self.id;
         match event {
             ListenerEvent::NewAddress(addr) => {
+                self.addrs.insert(addr.clone());
                 self.inner.listeners.change(listener, |addrs| {
                     addrs.insert(addr.clone());
                 });
@@ -152,6 +159,7 @@ impl Accepting {
                     .emit(HostEvent::Listening { listener, addr });
             }
             ListenerEvent::ExpiredAddress(addr) => {
+                self.addrs.remove(&addr);
                 self.inner.listeners.change(listener, |addrs| {
                     addrs.remove(&addr);
                 });

@@ -171,7 +171,7 @@ impl Opening {
         } else {
             self.poll_write_proposal(cx, io, data)
         };
-        let count = ready!(self.poll_or_retry(cx, outcome))?;
+        let count = ready!(self.poll_or_retry(cx, io, outcome))?;
         if let Some(retry) = &mut self.retry {
             retry.written.extend_from_slice(&data[..count]);
         }
@@ -214,7 +214,7 @@ impl Opening {
                 continue;
             }
             let outcome = self.poll_answer(cx, io);
-            ready!(self.poll_or_retry(cx, outcome))?;
+            ready!(self.poll_or_retry(cx, io, outcome))?;
         }
         if self.replacement.is_some() {
             // The caller moves over to it and calls again.
@@ -233,7 +233,7 @@ impl Opening {
         self.check()?;
         while !self.unsent.is_empty() {
             let outcome = self.poll_write_proposal(cx, io, &[]);
-            ready!(self.poll_or_retry(cx, outcome))?;
+            ready!(self.poll_or_retry(cx, io, outcome))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -354,16 +354,14 @@ impl Opening {
     fn poll_or_retry<T>(
         &mut self,
         cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let Poll::Ready(Err(error)) = &outcome else {
             return outcome;
         };
-        if let Some(answer) = &self.answer
-            && is_reset_unagreed(error)
-        {
-            let unsupported = StreamError::Unsupported(answer.protocol.clone());
-            self.fail(unsupported)?;
+        if let Some(reset) = reset_code(error) {
+            self.learn_from_reset(cx, io, reset)?;
         }
         let refused = stream_error(error).is_some_and(
             |error| matches!(error, StreamError::Connection(error) if is_refusal(error)),
@@ -374,6 +372,27 @@ impl Opening {
         retry.reopen();
         ready!(self.poll_retry(cx))?;
         Poll::Pending
+    }
+
+    /// A remote that says no, and then takes the data that came along for another proposal,
+    /// resets the stream; that may be noticed before its answer is read.
+    fn learn_from_reset(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &dyn MuxedStream,
+        code: ResetCode,
+    ) -> io::Result<()> {
+        match &self.answer {
+            None => Ok(()),
+            Some(answer) if code == ResetCode::NEGOTIATION_FAILED => {
+                let unsupported = StreamError::Unsupported(answer.protocol.clone());
+                self.fail(unsupported)
+            }
+            Some(_) => match self.poll_answer(cx, io) {
+                Poll::Ready(Err(_)) => self.check(),
+                Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            },
+        }
     }
 
     /// Waits for the second beginning; then there is a replacement.
@@ -443,13 +462,11 @@ fn is_refusal(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Negotiation(_))
 }
 
-/// A remote that says no, and then takes the data that came along for another proposal, resets the
-/// stream; that may be noticed before its answer is read.
-fn is_reset_unagreed(error: &io::Error) -> bool {
-    matches!(
-        stream_error(error),
-        Some(StreamError::ResetByRemote(ResetCode::NEGOTIATION_FAILED))
-    )
+fn reset_code(error: &io::Error) -> Option<ResetCode> {
+    match stream_error(error) {
+        Some(StreamError::ResetByRemote(code)) => Some(*code),
+        _ => None,
+    }
 }
 
 fn stream_error(error: &io::Error) -> Option<&StreamError> {

@@ -10,7 +10,7 @@ use peerkit_core::{
 use peerkit_multistream::Dialer;
 
 use crate::{
-    DialTarget, OpenStreamError, Stream,
+    ConnectionId, DialTarget, OpenStreamError, Stream,
     connections::Entry,
     dial,
     inbound::{read_some, write_all},
@@ -74,6 +74,23 @@ impl Inner {
         let entry = self.reach_confirmed(target).await?;
         let muxed = self.open_on(&entry).await?;
         self.choose(entry, muxed, protocols).await
+    }
+
+    /// Opens a stream on a connection that is open.
+    pub(crate) async fn open_stream_on(
+        self: &Arc<Self>,
+        connection: ConnectionId,
+        mut protocols: Vec<ProtocolId>,
+    ) -> Result<Stream, OpenStreamError> {
+        let entry = lock(&self.connections).by_id(connection);
+        let entry = entry.ok_or(ConnectionError::Closed)?;
+        let muxed = self.open_on(&entry).await?;
+        if protocols.len() > 1 {
+            return self.choose(entry, muxed, protocols).await;
+        }
+        let protocol = protocols.pop().ok_or(OpenStreamError::NoProtocol)?;
+        let opening = Opening::optimistic(self, &entry, protocol.clone());
+        Ok(Stream::outbound(muxed, entry, protocol, opening))
     }
 
     /// Opens a stream on a connection that ended up to now for a reason that a

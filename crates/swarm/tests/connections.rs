@@ -1,11 +1,13 @@
 //! Dialing, connections and the life of a host.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 mod common;
 
 use std::sync::Arc;
 
 use common::{ECHO, Net, Setup, ask, mplex, pause, peer_of, run, yamux};
-use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use peerkit_core::{
     Fault, Keypair, Multiaddr, PeerId, SecurityError, TransportError, UpgradeError,
 };
@@ -113,15 +115,25 @@ fn many_calls_for_one_peer_share_one_dial() {
 #[test]
 fn a_dial_that_nobody_waits_for_is_ended() {
     run(async {
-        let net = Net::new();
-        let (_listener, addr) = net.echo_host().await;
-        let dialer = net.host();
-        let mut first = Box::pin(dialer.connect(&addr));
+        let (told, mut ended) = futures::channel::mpsc::channel(1);
+        let dialer = Net::new().host_facing(Setup::default(), move |mut pipe| {
+            let mut told = told.clone();
+            async move {
+                let _ = pipe.read_to_end(&mut Vec::new()).await;
+                told.try_send(()).unwrap();
+            }
+            .boxed()
+        });
+        let target: Multiaddr = "/memory/1".parse().unwrap();
+        let mut first = Box::pin(dialer.connect(&target));
+        let mut second = Box::pin(dialer.connect(&target));
         assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
         drop(first);
-        pause(50).await;
-        assert!(dialer.peers().is_empty());
-        dialer.connect(&addr).await.unwrap();
+        pause(20).await;
+        assert!(ended.next().now_or_never().is_none(), "one still waits");
+        drop(second);
+        ended.next().await.unwrap();
     });
 }
 

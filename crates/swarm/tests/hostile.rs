@@ -1,5 +1,7 @@
 //! Remotes that break the rules, at each layer.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 mod common;
 
 use std::sync::{

@@ -3,6 +3,8 @@
 //! The link is a pipe with a known delay. A TCP connect costs one more round trip, which a pipe
 //! does not have; so two here are three on the network.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Streams between two hosts.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 mod common;
 
 use std::sync::Arc;
@@ -47,7 +49,8 @@ fn an_unknown_protocol_shows_in_the_first_read_when_it_was_proposed_alone() {
         let (_listener, addr) = net.echo_host().await;
         let dialer = net.host();
         let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
-        stream.write_all(b"hello").await.unwrap();
+        // Looks like lines of a negotiation, and like too many of them.
+        stream.write_all(&b"\x02/\n".repeat(500)).await.unwrap();
         let error = stream.read(&mut [0; 8]).await.unwrap_err();
         let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
         assert!(matches!(inner, Some(StreamError::Unsupported(id)) if id.as_str() == "/nobody/1"));
@@ -110,6 +113,23 @@ fn of_several_protocols_the_first_that_the_remote_knows_is_chosen() {
         assert!(
             matches!(error, OpenStreamError::Unsupported { protocols, .. } if protocols.len() == 2)
         );
+    });
+}
+
+#[test]
+fn a_stream_can_be_opened_on_a_given_connection() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        dialer.connect(&addr).await.unwrap();
+        let connection = dialer.connections()[0].id;
+        let stream = dialer.open_stream_on(connection, ECHO).await.unwrap();
+        assert_eq!(stream.connection_id(), connection);
+        stream.confirmed().await.unwrap();
+        dialer.close_connection(connection);
+        let error = dialer.open_stream_on(connection, ECHO).await.unwrap_err();
+        assert!(matches!(error, OpenStreamError::Connection(_)), "{error}");
     });
 }
 

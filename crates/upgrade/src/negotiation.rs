@@ -12,6 +12,7 @@ use peerkit_multistream::{Dialer, Listener};
 pub(crate) trait Carrier: Send {
     fn queue(&mut self, bytes: &[u8]) -> Result<(), NegotiationError>;
     fn input(&mut self) -> &mut BytesMut;
+    fn flush(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>>;
     fn read_more(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>>;
 }
 
@@ -23,6 +24,10 @@ impl Carrier for Wire {
 
     fn input(&mut self) -> &mut BytesMut {
         self.inbound()
+    }
+
+    fn flush(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>> {
+        async { Ok(Wire::flush(self).await?) }.boxed()
     }
 
     fn read_more(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>> {
@@ -56,6 +61,14 @@ impl Carrier for SecuredCarrier<'_> {
 
     fn input(&mut self) -> &mut BytesMut {
         self.channel.early()
+    }
+
+    fn flush(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>> {
+        async {
+            let outcome = self.channel.flush().await;
+            self.note(outcome)
+        }
+        .boxed()
     }
 
     fn read_more(&mut self) -> BoxFuture<'_, Result<(), NegotiationError>> {
@@ -96,6 +109,10 @@ pub(crate) async fn answer(
         let outcome = listener.handle_read(carrier.input());
         queue_all(carrier, std::iter::from_fn(|| listener.poll_transmit()))?;
         if let Poll::Ready(outcome) = outcome {
+            if outcome.is_err() {
+                // What the dialer sent ahead of its answer can't be understood, but the answer can.
+                carrier.flush().await?;
+            }
             return outcome;
         }
         carrier.read_more().await?;

@@ -1,5 +1,7 @@
 //! Upgrades of a pipe whose other end is another upgrader, or nobody.
 
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+
 use std::{sync::Arc, time::Duration};
 
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, join};

@@ -115,7 +115,9 @@ impl Driver {
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<Progress, ConnectionError> {
         self.deliver_leftovers()?;
         for _ in 0..BUDGET {
-            self.send(cx)?;
+            if let Err(error) = self.send(cx) {
+                return Err(self.last_words(cx).unwrap_or(error));
+            }
             let blocked = self.outbound.blocked_since.is_some();
             let outlook = self
                 .shared
@@ -151,6 +153,20 @@ impl Driver {
             self.outbound.advance(written?);
             self.active = Some(now);
         }
+    }
+
+    /// A remote that does not take bytes any more may have said why.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Option<ConnectionError> {
+        for _ in 0..BUDGET {
+            match self.receive(cx) {
+                Ok(true) => {}
+                Ok(false) | Err(ConnectionError::Io(_) | ConnectionError::Truncated) => {
+                    return None;
+                }
+                Err(reason) => return Some(reason),
+            }
+        }
+        None
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectionError> {

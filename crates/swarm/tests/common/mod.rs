@@ -1,4 +1,5 @@
 //! Hosts for scenarios, connected through memory.
+#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 #![allow(dead_code, reason = "each scenario file uses a part")]
 
 use std::{sync::Arc, time::Duration};

@@ -73,6 +73,11 @@ impl Failure {
         self.fault
     }
 
+    /// Whether the remote, or this side, ended a stream or connection on purpose.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.fault == name(Fault::Closed)
+    }
+
     /// Whether a signal ended the command.
     pub(crate) fn is_interrupt(&self) -> bool {
         self.fault == INTERRUPTED

@@ -35,10 +35,12 @@ fn socket(answer: impl Fn(TcpStream) + Send + 'static) -> String {
 fn a_protocol_that_the_remote_does_not_have_is_named() {
     let (_node, addr) = node();
     for (command, protocol) in [("echo", "/echo/1.0.0"), ("perf", "/perf/1.0.0")] {
-        let sentence = failure(&[command, &addr]);
-        assert!(sentence.contains(protocol), "{sentence}");
-        let event = failure_event(&[command, &addr, "--muxer", "yamux"]);
-        assert_eq!(event["fault"], "incompatible");
+        for muxer in ["yamux", "mplex"] {
+            let event = failure_event(&[command, &addr, "--muxer", muxer]);
+            let sentence = event["error"].as_str().unwrap();
+            assert!(sentence.contains(protocol), "{sentence}");
+            assert_eq!(event["fault"], "incompatible");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     output::{Echoed, Event, Output},
     progress,
-    protocols::echo,
+    protocols::{echo, explain},
     transfer::PseudoRandom,
 };
 
@@ -48,16 +48,19 @@ async fn exchange(
     let runtime = host.runtime().as_ref();
     let start = runtime.now();
     let stream = host.open_stream(addr, echo::PROTOCOL).await?;
+    let peer = stream.remote_peer();
     let progress = progress::bytes("echo".into(), bytes);
     let see = |count| progress.add(count);
     let outcome = match answer {
-        Answer::Discard => {
-            echo::exchange(runtime, stream, source, futures::io::sink(), see).await?
-        }
+        Answer::Discard => echo::exchange(runtime, stream, source, futures::io::sink(), see).await,
         Answer::Print => {
             let stdout = blocking::Unblock::new(std::io::stdout());
-            echo::exchange(runtime, stream, source, stdout, see).await?
+            echo::exchange(runtime, stream, source, stdout, see).await
         }
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(failure) => return Err(explain(host, peer, echo::PROTOCOL, failure).await),
     };
     Ok(Echoed {
         bytes: outcome.bytes,

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     output::{Event, Measured, Output},
     progress,
-    protocols::perf,
+    protocols::{explain, perf},
 };
 
 pub(crate) async fn run(
@@ -32,7 +32,10 @@ pub(crate) async fn run(
         download_bytes,
         |count| progress.add(count),
     );
-    let outcome = outcome.await?;
+    let outcome = match outcome.await {
+        Ok(outcome) => outcome,
+        Err(failure) => return Err(explain(host, peer, perf::PROTOCOL, failure).await),
+    };
     output.event(&Event::Perf(&Measured {
         upload_bytes,
         upload: outcome.upload,

@@ -96,8 +96,9 @@ struct Client<'a, See> {
 impl<See: Fn(usize)> Client<'_, See> {
     async fn run(&self, upload_bytes: u64, download_bytes: u64) -> Result<Outcome, Failure> {
         let start = self.runtime.now();
-        self.upload(upload_bytes, download_bytes)
-            .await
+        // A remote that refuses the protocol says so, and then takes no more bytes.
+        let upload = self.upload(upload_bytes, download_bytes);
+        futures::try_join!(upload, self.stream.confirmed())
             .map_err(|error| Failure::stream(&error))?;
         let (received, answered_at) = self
             .download(download_bytes)

@@ -150,13 +150,15 @@ impl Accepting {
                 self.inner.listeners.change(listener, |addrs| {
                     addrs.insert(addr.clone());
                 });
+                let event = HostEvent::Listening {
+                    listener,
+                    addr: addr.clone(),
+                };
+                self.inner.events.emit(event);
                 if let Some(first) = self.first_addr.take() {
                     // Nobody waits for it when the call to listen was cancelled.
-                    let _ = first.send(addr.clone());
+                    let _ = first.send(addr);
                 }
-                self.inner
-                    .events
-                    .emit(HostEvent::Listening { listener, addr });
             }
             ListenerEvent::ExpiredAddress(addr) => {
                 self.addrs.remove(&addr);

@@ -18,7 +18,7 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Wake, Waker, ready},
     time::Duration,
 };
 
@@ -171,6 +171,10 @@ impl Opening {
         } else {
             self.poll_write_proposal(cx, io, data)
         };
+        if outcome.is_pending() && self.answer.is_some() {
+            // A remote that refuses takes no more bytes, and maybe nobody else reads its answer.
+            ready!(self.poll_confirmed(cx, io))?;
+        }
         let count = ready!(self.poll_or_retry(cx, io, outcome))?;
         if let Some(retry) = &mut self.retry {
             retry.written.extend_from_slice(&data[..count]);
@@ -264,8 +268,15 @@ impl Opening {
         io.poll_write(cx, data)
     }
 
-    /// Reads until the answer is complete.
+    /// Reads until the answer is complete. It wakes everybody who waits here: the one
+    /// who polls may go away before it comes.
     fn poll_answer(&mut self, cx: &mut Context<'_>, io: &dyn MuxedStream) -> Poll<io::Result<()>> {
+        let everybody = Waker::from(Arc::new(Everybody([
+            Some(cx.waker().clone()),
+            self.reader.clone(),
+            self.writer.clone(),
+        ])));
+        let cx = &mut Context::from_waker(&everybody);
         while let Some(answer) = &mut self.answer {
             if let Poll::Ready(outcome) = answer.dialer.handle_read(&mut self.input) {
                 let protocol = answer.protocol.clone();
@@ -477,6 +488,14 @@ fn into_stream_error(error: io::Error) -> StreamError {
     stream_error(&error)
         .cloned()
         .unwrap_or_else(|| StreamError::Connection(error.into()))
+}
+
+struct Everybody([Option<Waker>; 3]);
+
+impl Wake for Everybody {
+    fn wake(self: Arc<Self>) {
+        self.0.iter().flatten().for_each(Waker::wake_by_ref);
+    }
 }
 
 fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {

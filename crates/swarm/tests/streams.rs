@@ -67,17 +67,18 @@ fn an_unknown_protocol_shows_in_a_write_when_there_is_much_to_write() {
         let net = Net::new();
         let (_listener, addr) = net.echo_host().await;
         let dialer = net.host();
-        let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
-        let error = loop {
-            if let Err(error) = stream.write_all(&[0; 4096]).await {
-                break error;
-            }
-        };
-        let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
-        assert!(
-            matches!(inner, Some(StreamError::Unsupported(_))),
-            "{error}"
-        );
+        // More than a window at once, and less: the remote takes nothing after its refusal.
+        for size in [4096, 300_000] {
+            let mut stream = dialer.open_stream(&addr, "/nobody/1").await.unwrap();
+            let error = loop {
+                if let Err(error) = stream.write_all(&vec![0; size]).await {
+                    break error;
+                }
+            };
+            let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
+            let is_refusal = matches!(inner, Some(StreamError::Unsupported(_)));
+            assert!(is_refusal, "{error}");
+        }
     });
 }
 

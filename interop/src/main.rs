@@ -9,6 +9,7 @@
 mod build_cost;
 mod install;
 mod matrix;
+mod memory;
 mod peers;
 mod process;
 mod progress;
@@ -44,6 +45,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Echo a lot of bytes through two processes and see by how much they grow.
+    Memory {
+        /// Bytes to echo.
+        #[arg(long, default_value_t = 1 << 30)]
+        transfer: u64,
+    },
     /// Build a small node from nothing, and the same on rust-libp2p; prints what each costs.
     BuildCost,
     /// Count the link round trips from a dial to the first byte of the answer.
@@ -139,10 +146,33 @@ fn measure_build_cost(root: &Path) -> Result<Tally> {
     })
 }
 
+/// Passed for each muxer with which both processes stay small.
+fn measure_memory(workshop: &Workshop, common: &Common, bytes: u64) -> Result<Tally> {
+    let peer = workshop.local(common.binary.clone())?;
+    let limit = Duration::from_secs(common.timeout);
+    let growths = Muxer::value_variants()
+        .iter()
+        .map(|&muxer| {
+            let security = Security::Noise;
+            memory::measure(&peer, Stack { security, muxer }, bytes, limit)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    memory::print(&growths);
+    let passed = growths.iter().filter(|growth| growth.is_flat()).count();
+    Ok(Tally {
+        passed,
+        failed: growths.len() - passed,
+        skipped: 0,
+    })
+}
+
 fn run(cli: Cli) -> Result<Tally> {
     let workshop = Workshop::new()?;
     if let Some(Action::BuildCost) = cli.command {
         return measure_build_cost(workshop.repository());
+    }
+    if let Some(Action::Memory { transfer }) = cli.command {
+        return measure_memory(&workshop, &cli.common, transfer);
     }
     let mut tally = Tally::default();
     let mut peers = Vec::new();
@@ -151,7 +181,9 @@ fn run(cli: Cli) -> Result<Tally> {
     }
     peers.extend(install_foreign(&workshop, &cli.common, &mut tally));
     match cli.command {
-        None | Some(Action::BuildCost) => run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?,
+        None | Some(Action::BuildCost | Action::Memory { .. }) => {
+            run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?
+        }
         Some(Action::RoundTrips { delay_ms, dials }) => {
             let options = round_trips::Options {
                 delay: Duration::from_millis(delay_ms),

@@ -62,6 +62,10 @@ impl Listener {
         &self.address
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends its stdin, which it must answer by exiting with success.
     pub(crate) fn stop(mut self) -> Result<()> {
         drop(self.child.stdin.take());

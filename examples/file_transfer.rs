@@ -5,11 +5,7 @@
 //! sent 16777216 bytes, and 16777216 bytes arrived
 //! ```
 //!
-//! It makes a file of its own, or sends the one that is named:
-//!
-//! ```text
-//! $ cargo run -p peerkit-examples --example file_transfer -- FILE
-//! ```
+//! It makes a file of its own, or sends the one that is named behind `--`.
 
 use std::{
     env,

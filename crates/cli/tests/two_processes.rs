@@ -1,8 +1,5 @@
 //! One process listens, another one dials.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
 

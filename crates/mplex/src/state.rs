@@ -229,8 +229,14 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
+        if stream.failure.is_none() && stream.keeps_unread(&error) {
+            stream.failure = Some(error);
+            self.unlink(id);
+            self.stop_writer(id);
+            return;
+        }
         stream.failure.get_or_insert(error);
-        self.intake.discard(&mut stream.unread);
+        stream.lose_unread(&mut self.intake);
         self.unlink(id);
         self.wake_reader(id);
         self.stop_writer(id);
@@ -461,7 +467,7 @@ impl peerkit_core::Session for Session {
         now: Instant,
     ) -> Poll<Result<usize, StreamError>> {
         let stream = self.streams.get_mut(&id).ok_or(StreamError::Reset)?;
-        if let Some(failure) = &stream.failure {
+        if let Some(failure) = stream.read_failure() {
             return Poll::Ready(Err(failure.clone()));
         }
         if buffer.is_empty() {

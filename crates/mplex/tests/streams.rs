@@ -100,6 +100,21 @@ fn a_reset_ends_both_directions_and_drops_what_was_unread() {
 }
 
 #[test]
+fn a_reset_takes_nothing_away_that_the_remote_had_finished() {
+    let now = start();
+    let mut side = Side::new(Config::default(), Role::Listener, now);
+    feed(&mut side, &hex!("28 00  2a 02 68 69  2c 00  2e 00"));
+    let id = side.session.accept(now).unwrap();
+    let written = side.session.write(id, b"x", now);
+    assert!(matches!(
+        written,
+        Poll::Ready(Err(StreamError::ResetByRemote(_)))
+    ));
+    assert_eq!(side.read(id, 9, now).bytes(), b"hi");
+    assert!(matches!(side.read(id, 9, now), Read::End));
+}
+
+#[test]
 fn those_who_wait_are_told_of_a_reset() {
     let mut pair = Pair::new(Config::default());
     let (near, far) = pair.stream();
@@ -240,10 +255,12 @@ fn an_answer_that_nobody_waits_for_is_refused_when_it_comes() {
         assert!(matches!(answered, Poll::Ready(Ok(_))));
     }
     pair.settle();
+    let refused = pair.listener.session.write(far, b"unwanted", pair.now);
     assert!(matches!(
-        pair.listener.read(far, 9, pair.now),
-        Read::Failed(_)
+        refused,
+        Poll::Ready(Err(StreamError::ResetByRemote(_)))
     ));
+    assert!(matches!(pair.listener.read(far, 9, pair.now), Read::End));
 }
 
 #[test]

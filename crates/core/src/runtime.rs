@@ -167,4 +167,4 @@ pub async fn with_deadline<T>(
 }
 
 /// Stands in for deadlines that a clock can't express.
-const FAR_AWAY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const FAR_AWAY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

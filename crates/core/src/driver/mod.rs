@@ -27,6 +27,9 @@ pub struct DriverConfig {
     /// How long the remote may accept no byte while there are some to send. Stops
     /// peers that keep a connection but never read. 10 s by default.
     pub write_timeout: Duration,
+    /// How long the remote may take to confirm the muxer that was proposed optimistically. Stops
+    /// peers that stay silent behind the handshake. 10 s by default.
+    pub confirm_timeout: Duration,
     /// How long a closing connection waits for its last bytes to leave and for the
     /// remote to close as well. 1 s by default.
     pub close_timeout: Duration,
@@ -42,6 +45,7 @@ impl Default for DriverConfig {
     fn default() -> Self {
         Self {
             write_timeout: Duration::from_secs(10),
+            confirm_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(1),
             read_buffer_max: 128 * 1024,
             unread_answers_max: 1024 * 1024,

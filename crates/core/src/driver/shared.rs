@@ -49,6 +49,8 @@ struct StreamWakers {
 pub(super) struct Outlook {
     pub(super) timeout: Option<Instant>,
     pub(super) may_read: bool,
+    /// The machine has seen the time come, and may have something to send.
+    pub(super) timed_out: bool,
     pub(super) ended: Option<ConnectionError>,
 }
 
@@ -260,7 +262,9 @@ impl Shared {
         unread_answers_max: usize,
     ) -> Result<Outlook, ConnectionError> {
         self.quietly(|state, now| {
-            if state.session.poll_timeout().is_some_and(|at| at <= now) && state.ended.is_none() {
+            let due = state.session.poll_timeout().is_some_and(|at| at <= now);
+            let timed_out = due && state.ended.is_none();
+            if timed_out {
                 state.session.handle_timeout(now)?;
             }
             let may_read =
@@ -270,6 +274,7 @@ impl Shared {
             Ok(Outlook {
                 timeout: state.session.poll_timeout(),
                 may_read,
+                timed_out,
                 ended: state.ended.clone(),
             })
         })

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::{DriverConfig, shared::Shared};
 use crate::{
     Batch, ChannelParts, CloseReason, ConnectionError, Fault, Io, Preamble, Records, Timer,
+    runtime::FAR_AWAY,
 };
 
 pub(super) struct Driver {
@@ -27,6 +28,8 @@ pub(super) struct Driver {
     active: Option<Instant>,
     outbound: Outbound,
     inbound: Inbound,
+    /// Until when the remote has to confirm the connection, if it has to.
+    confirm_by: Option<Instant>,
 }
 
 /// Bytes on their way to the socket.
@@ -62,7 +65,9 @@ impl Driver {
         debug_assert!(wire.preamble.is_none(), "the handshake is complete");
         let now = shared.runtime().now();
         let timer = shared.runtime().timer(now);
+        let unconfirmed = channel.preamble.is_some();
         Self {
+            confirm_by: unconfirmed.then(|| deadline(now, config.confirm_timeout)),
             shared,
             config,
             io: wire.io,
@@ -127,7 +132,7 @@ impl Driver {
             }
             let received = outlook.may_read && self.receive(cx)?;
             let fired = self.poll_alarm(cx, outlook.timeout)?;
-            if !received && !fired {
+            if !received && !fired && !outlook.timed_out {
                 return Ok(Progress::Wait);
             }
         }
@@ -221,6 +226,7 @@ impl Driver {
                 chunks.push(payload.freeze());
             } else if let Some(rest) = self.inbound.pass_preamble(payload)? {
                 self.shared.confirm();
+                self.confirm_by = None;
                 chunks.push(rest);
             }
         }
@@ -240,16 +246,20 @@ impl Driver {
         let stalled = self
             .outbound
             .blocked_since
-            .map(|since| since + self.config.write_timeout);
+            .map(|since| deadline(since, self.config.write_timeout));
         let idle = self.active.map(|since| since + IDLE);
         let now = self.shared.runtime().now();
         if stalled.is_some_and(|at| at <= now) {
             return Err(ConnectionError::Timeout(self.config.write_timeout));
         }
+        if self.confirm_by.is_some_and(|at| at <= now) {
+            return Err(ConnectionError::Timeout(self.config.confirm_timeout));
+        }
         if idle.is_some_and(|at| at <= now) {
             self.release_buffers()?;
         }
-        let at = session.into_iter().chain(stalled).chain(idle).min();
+        let deadlines = stalled.into_iter().chain(self.confirm_by);
+        let at = session.into_iter().chain(deadlines).chain(idle).min();
         Ok(self.alarm.poll(cx, at, now).is_ready())
     }
 
@@ -268,11 +278,11 @@ impl Driver {
     /// Sends what is left, closes the write side and waits a little for the remote to do the same:
     /// a socket that is closed with unread bytes would destroy what is still on its way.
     async fn say_goodbye(&mut self) {
-        let deadline = self.shared.runtime().now() + self.config.close_timeout;
+        let until = deadline(self.shared.runtime().now(), self.config.close_timeout);
         let mut closed = false;
         poll_fn(|cx| {
             let now = self.shared.runtime().now();
-            if self.alarm.poll(cx, Some(deadline), now).is_ready() {
+            if self.alarm.poll(cx, Some(until), now).is_ready() {
                 return Poll::Ready(());
             }
             self.poll_goodbye(cx, &mut closed)
@@ -422,6 +432,11 @@ impl Alarm {
     }
 }
 
+/// A deadline; one that a clock can't express is replaced by one that is far away.
+fn deadline(since: Instant, limit: Duration) -> Instant {
+    since.checked_add(limit).unwrap_or(since + FAR_AWAY)
+}
+
 /// Rounds of sending and receiving before other tasks get their turn.
 const BUDGET: usize = 16;
 
@@ -429,4 +444,4 @@ const BUDGET: usize = 16;
 const READ_MIN: usize = 4096;
 
 /// How long a connection keeps its buffers after the last byte.
-const IDLE: std::time::Duration = std::time::Duration::from_millis(500);
+const IDLE: Duration = Duration::from_millis(500);

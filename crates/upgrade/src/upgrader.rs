@@ -84,12 +84,12 @@ impl Upgrader for StandardUpgrader {
     ) -> BoxFuture<'static, Result<NewConnection, UpgradeError>> {
         let shared = self.shared.clone();
         async move {
-            let deadline = shared.runtime.now() + shared.config.timeout;
+            let since = shared.runtime.now();
             let wire = Wire::new(io);
             let run = Upgrade {
                 shared: &shared,
                 request,
-                deadline,
+                since,
                 heard: wire.heard(),
             };
             run.upgrade(wire).await
@@ -102,7 +102,7 @@ impl Upgrader for StandardUpgrader {
 struct Upgrade<'a> {
     shared: &'a Shared,
     request: UpgradeRequest,
-    deadline: Instant,
+    since: Instant,
     heard: Arc<AtomicBool>,
 }
 
@@ -237,9 +237,8 @@ impl Upgrade<'_> {
         work: impl Future<Output = T>,
     ) -> Result<T, UpgradeError> {
         let limit = self.shared.config.timeout;
-        let left = self
-            .deadline
-            .saturating_duration_since(self.shared.runtime.now());
+        let now = self.shared.runtime.now();
+        let left = limit.saturating_sub(now.saturating_duration_since(self.since));
         with_deadline(self.shared.runtime.as_ref(), left, work)
             .await
             .ok_or_else(|| UpgradeError::Timeout {

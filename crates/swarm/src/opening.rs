@@ -10,9 +10,9 @@
 //! ```
 //!
 //! A reader and a writer may be here at the same time, while the muxer remembers
-//! one waker for each direction. So whoever works for the other (a reader that
-//! sends the proposal, a writer that closes and waits for the answer) leaves the
-//! other's waker here, and it is woken when the step is done.
+//! one waker for each direction. Each may work for the other (a reader that
+//! sends the proposal, a writer that closes and waits for the answer), and may give up
+//! at any time. So everybody leaves a waker here, and what the muxer gets wakes them all.
 
 use std::{
     io,
@@ -23,16 +23,12 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures::{FutureExt, future::BoxFuture, task::AtomicWaker};
 use peerkit_core::{
     ConnectionError, MuxedStream, NegotiationError, ProtocolId, ResetCode, Runtime, StreamError,
     Timer,
 };
 use peerkit_multistream::Dialer;
-use smallvec::SmallVec;
 
 use crate::{connections::Entry, inbound::write_all, inner::Inner};
 
@@ -48,9 +44,17 @@ pub(crate) struct Opening {
     retry: Option<Retry>,
     replacement: Option<Arc<dyn MuxedStream>>,
     failed: Option<StreamError>,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    waiting: Arc<Waiting>,
+    /// A step was done for which others may be waiting.
     progress: bool,
+}
+
+/// Those who wait for the beginning to be over.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    confirmer: AtomicWaker,
 }
 
 struct Answer {
@@ -72,7 +76,25 @@ struct Retry {
     reopening: Option<Reopening>,
 }
 
-type Reopening = Shared<BoxFuture<'static, Result<Arc<dyn MuxedStream>, StreamError>>>;
+type Reopening = BoxFuture<'static, Result<Arc<dyn MuxedStream>, StreamError>>;
+
+impl Waiting {
+    pub(crate) fn wake_all(&self) {
+        self.reader.wake();
+        self.writer.wake();
+        self.confirmer.wake();
+    }
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_all();
+    }
+}
 
 impl Opening {
     /// The protocol is agreed on; `rest` was read behind the negotiation.
@@ -84,8 +106,7 @@ impl Opening {
             retry: None,
             replacement: None,
             failed: None,
-            reader: None,
-            writer: None,
+            waiting: Arc::default(),
             progress: false,
         }
     }
@@ -130,16 +151,9 @@ impl Opening {
         self.replacement.take()
     }
 
-    /// Those to wake after a step was done.
-    pub(crate) fn take_wakers(&mut self) -> SmallVec<[Waker; 2]> {
-        if !std::mem::take(&mut self.progress) {
-            return SmallVec::new();
-        }
-        self.reader
-            .take()
-            .into_iter()
-            .chain(self.writer.take())
-            .collect()
+    /// Those to wake, when a step was done.
+    pub(crate) fn take_progress(&mut self) -> Option<Arc<Waiting>> {
+        std::mem::take(&mut self.progress).then(|| self.waiting.clone())
     }
 
     pub(crate) fn poll_read(
@@ -148,8 +162,10 @@ impl Opening {
         io: &dyn MuxedStream,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        remember(&mut self.reader, cx);
-        ready!(self.poll_confirmed(cx, io))?;
+        self.waiting.reader.register(cx.waker());
+        let everybody = Waker::from(self.waiting.clone());
+        let cx = &mut Context::from_waker(&everybody);
+        ready!(self.poll_agreed(cx, io))?;
         if self.input.is_empty() {
             return io.poll_read(cx, buffer);
         }
@@ -164,7 +180,9 @@ impl Opening {
         io: &dyn MuxedStream,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        remember(&mut self.writer, cx);
+        self.waiting.writer.register(cx.waker());
+        let everybody = Waker::from(self.waiting.clone());
+        let cx = &mut Context::from_waker(&everybody);
         ready!(self.poll_room(cx))?;
         let outcome = if self.unsent.is_empty() {
             io.poll_write(cx, data)
@@ -173,7 +191,7 @@ impl Opening {
         };
         if outcome.is_pending() && self.answer.is_some() {
             // A remote that refuses takes no more bytes, and maybe nobody else reads its answer.
-            ready!(self.poll_confirmed(cx, io))?;
+            ready!(self.poll_agreed(cx, io))?;
         }
         let count = ready!(self.poll_or_retry(cx, io, outcome))?;
         if let Some(retry) = &mut self.retry {
@@ -187,7 +205,9 @@ impl Opening {
         cx: &mut Context<'_>,
         io: &dyn MuxedStream,
     ) -> Poll<io::Result<()>> {
-        remember(&mut self.writer, cx);
+        self.waiting.writer.register(cx.waker());
+        let everybody = Waker::from(self.waiting.clone());
+        let cx = &mut Context::from_waker(&everybody);
         ready!(self.poll_propose(cx, io))?;
         io.poll_flush(cx)
     }
@@ -200,8 +220,10 @@ impl Opening {
         cx: &mut Context<'_>,
         io: &dyn MuxedStream,
     ) -> Poll<io::Result<()>> {
-        remember(&mut self.writer, cx);
-        ready!(self.poll_confirmed(cx, io))?;
+        self.waiting.writer.register(cx.waker());
+        let everybody = Waker::from(self.waiting.clone());
+        let cx = &mut Context::from_waker(&everybody);
+        ready!(self.poll_agreed(cx, io))?;
         io.poll_close(cx)
     }
 
@@ -211,6 +233,12 @@ impl Opening {
         cx: &mut Context<'_>,
         io: &dyn MuxedStream,
     ) -> Poll<io::Result<()>> {
+        self.waiting.confirmer.register(cx.waker());
+        let everybody = Waker::from(self.waiting.clone());
+        self.poll_agreed(&mut Context::from_waker(&everybody), io)
+    }
+
+    fn poll_agreed(&mut self, cx: &mut Context<'_>, io: &dyn MuxedStream) -> Poll<io::Result<()>> {
         ready!(self.poll_propose(cx, io))?;
         while self.answer.is_some() && self.replacement.is_none() {
             if self.is_retrying() {
@@ -255,6 +283,9 @@ impl Opening {
             bytes.extend_from_slice(&self.unsent);
             bytes.extend_from_slice(&data[..together]);
             let written = ready!(io.poll_write(cx, &bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             let of_proposal = written.min(self.unsent.len());
             self.unsent.advance(of_proposal);
             self.progress |= self.unsent.is_empty();
@@ -268,15 +299,8 @@ impl Opening {
         io.poll_write(cx, data)
     }
 
-    /// Reads until the answer is complete. It wakes everybody who waits here: the one
-    /// who polls may go away before it comes.
+    /// Reads until the answer is complete.
     fn poll_answer(&mut self, cx: &mut Context<'_>, io: &dyn MuxedStream) -> Poll<io::Result<()>> {
-        let everybody = Waker::from(Arc::new(Everybody([
-            Some(cx.waker().clone()),
-            self.reader.clone(),
-            self.writer.clone(),
-        ])));
-        let cx = &mut Context::from_waker(&everybody);
         while let Some(answer) = &mut self.answer {
             if let Poll::Ready(outcome) = answer.dialer.handle_read(&mut self.input) {
                 let protocol = answer.protocol.clone();
@@ -346,7 +370,7 @@ impl Opening {
                     self.retry = None;
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if is_refusal(&error) => retry.reopen(),
+                Err(error) if is_refusal(&error) => retry.reopen(error),
                 Err(error) => return Poll::Ready(Err(StreamError::from(error).into())),
             }
         }
@@ -374,13 +398,10 @@ impl Opening {
         if let Some(reset) = reset_code(error) {
             self.learn_from_reset(cx, io, reset)?;
         }
-        let refused = stream_error(error).is_some_and(
-            |error| matches!(error, StreamError::Connection(error) if is_refusal(error)),
-        );
-        let Some(retry) = self.retry.as_mut().filter(|_| refused) else {
+        let (Some(retry), Some(refusal)) = (self.retry.as_mut(), refusal(error)) else {
             return outcome;
         };
-        retry.reopen();
+        retry.reopen(refusal);
         ready!(self.poll_retry(cx))?;
         Poll::Pending
     }
@@ -421,6 +442,10 @@ impl Opening {
                 self.unsent = Bytes::new();
                 self.progress = true;
                 self.replacement = Some(second);
+                if let Some(answer) = &mut self.answer {
+                    // Its time began with the first connection.
+                    answer.timer = None;
+                }
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(self.fail(error)),
@@ -430,11 +455,15 @@ impl Opening {
 
 impl Answer {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (runtime, limit) = (&self.runtime, self.limit);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| runtime.timer(runtime.now() + limit));
-        timer.as_mut().poll(cx)
+        if self.timer.is_none() {
+            // A time that no clock can express never comes.
+            let until = self.runtime.now().checked_add(self.limit);
+            self.timer = until.map(|at| self.runtime.timer(at));
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -448,7 +477,7 @@ impl Retry {
     }
 
     /// Dials again without sending ahead, opens a stream and writes once more what was written.
-    fn reopen(&mut self) {
+    fn reopen(&mut self, refusal: ConnectionError) {
         if self.reopening.is_some() {
             return;
         }
@@ -459,18 +488,25 @@ impl Retry {
         let mut bytes = BytesMut::from(&self.proposal[..]);
         bytes.unsplit(std::mem::take(&mut self.written));
         let reopening = async move {
-            let second = inner.open_again((peer, addr).into()).await?;
+            let second = inner.open_again((peer, addr).into(), refusal).await?;
             write_all(second.as_ref(), &bytes)
                 .await
                 .map_err(into_stream_error)?;
             Ok(second)
         };
-        self.reopening = Some(reopening.boxed().shared());
+        self.reopening = Some(reopening.boxed());
     }
 }
 
 fn is_refusal(error: &ConnectionError) -> bool {
     matches!(error, ConnectionError::Negotiation(_))
+}
+
+fn refusal(error: &io::Error) -> Option<ConnectionError> {
+    match stream_error(error) {
+        Some(StreamError::Connection(error)) if is_refusal(error) => Some(error.clone()),
+        _ => None,
+    }
 }
 
 fn reset_code(error: &io::Error) -> Option<ResetCode> {
@@ -488,21 +524,6 @@ fn into_stream_error(error: io::Error) -> StreamError {
     stream_error(&error)
         .cloned()
         .unwrap_or_else(|| StreamError::Connection(error.into()))
-}
-
-struct Everybody([Option<Waker>; 3]);
-
-impl Wake for Everybody {
-    fn wake(self: Arc<Self>) {
-        self.0.iter().flatten().for_each(Waker::wake_by_ref);
-    }
-}
-
-fn remember(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    match slot {
-        Some(waker) => waker.clone_from(cx.waker()),
-        None => *slot = Some(cx.waker().clone()),
-    }
 }
 
 /// Data that travels in one piece with the proposal.

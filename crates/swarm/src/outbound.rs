@@ -93,15 +93,21 @@ impl Inner {
         Ok(Stream::outbound(muxed, entry, protocol, opening))
     }
 
-    /// Opens a stream on a connection that ended up to now for a reason that a
+    /// Opens a stream on another connection, after the `refusal` of the first one that a
     /// second dial can mend; used when a stream has to begin again.
     pub(crate) async fn open_again(
         self: &Arc<Self>,
         target: DialTarget,
+        refusal: ConnectionError,
     ) -> Result<Arc<dyn MuxedStream>, StreamError> {
-        let broken = |_| StreamError::Connection(ConnectionError::Truncated);
-        let entry = self.reach_confirmed(target).await.map_err(broken)?;
-        Ok(Arc::from(entry.connection.open().await?))
+        // Why the second dial failed is told by its event.
+        let refused = |_| StreamError::Connection(refusal);
+        let entry = self.reach_confirmed(target).await.map_err(refused)?;
+        match self.open_on(&entry).await {
+            Ok(muxed) => Ok(Arc::from(muxed)),
+            Err(OpenStreamError::Connection(error)) => Err(error.into()),
+            Err(_) => Err(StreamError::Limit("no stream could be opened in time")),
+        }
     }
 
     async fn open_muxed(

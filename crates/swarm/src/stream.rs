@@ -181,12 +181,14 @@ impl Stream {
                 break outcome;
             }
         };
-        let wakers = opening.take_wakers();
+        let progress = opening.take_progress();
         if opening.is_settled() {
             self.settled.store(true, Ordering::Release);
         }
         drop(opening);
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        if let Some(waiting) = progress {
+            waiting.wake_all();
+        }
         outcome
     }
 }

@@ -6,10 +6,13 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{ECHO, Net, Setup, ask, mplex, pause, run, yamux};
-use futures::{AsyncReadExt, AsyncWriteExt, channel::oneshot, lock::Mutex};
-use peerkit_core::{ResetCode, StreamError};
-use peerkit_swarm::{OpenStreamError, Stream};
+use common::{ECHO, Net, Setup, ask, listening_side, mplex, pause, run, yamux};
+use futures::{
+    AsyncReadExt, AsyncWriteExt, FutureExt, channel::oneshot, future::poll_fn, lock::Mutex,
+};
+use peerkit_core::{Multiaddr, ResetCode, StreamError, Upgrader};
+use peerkit_memory::Pipe;
+use peerkit_swarm::{DialTarget, Host, OpenStreamError, Stream};
 
 #[test]
 fn a_stream_echoes_what_it_is_sent_over_each_muxer() {
@@ -266,6 +269,71 @@ fn two_tasks_use_the_halves_of_a_stream_at_once() {
             done.send(all.len()).unwrap();
         });
         assert_eq!(finished.await.unwrap(), 1_000_000);
+    });
+}
+
+/// Takes the connection, answers the first stream after a while, then cuts the connection.
+async fn answer_late(upgrader: Arc<dyn Upgrader>, pipe: Pipe, answer: &[u8]) {
+    let new = upgrader.upgrade(Box::new(pipe), listening_side()).await;
+    let new = new.unwrap();
+    let work = async {
+        let muxed = new.connection.accept().await.unwrap();
+        pause(200).await;
+        let written = poll_fn(|cx| muxed.poll_write(cx, answer)).await;
+        assert_eq!(written.unwrap(), answer.len());
+        pause(100).await;
+    };
+    futures::future::select(new.driver, Box::pin(work)).await;
+}
+
+fn host_answered_late(answer: &'static [u8]) -> (Host, DialTarget) {
+    let net = Net::new();
+    let listener = Setup::default();
+    let peer = listener.keypair.public().to_peer_id();
+    let upgrader = net.upgrader(&listener);
+    let host = net.host_facing(Setup::default(), move |pipe: Pipe| {
+        let upgrader = upgrader.clone();
+        answer_late(upgrader, pipe, answer).boxed()
+    });
+    let addr: Multiaddr = "/memory/1".parse().unwrap();
+    (host, (peer, addr).into())
+}
+
+#[test]
+fn a_reader_hears_of_the_end_also_while_another_task_closes() {
+    run(async {
+        let (host, target) = host_answered_late(b"\x13/multi");
+        let stream = host.open_stream(target, ECHO).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let (read_done, read_outcome) = oneshot::channel();
+        let (close_done, close_outcome) = oneshot::channel();
+        host.spawn(async move {
+            read_done
+                .send(read.read(&mut [0; 8]).await.is_err())
+                .unwrap()
+        });
+        pause(50).await;
+        host.spawn(async move { close_done.send(write.close().await.is_err()).unwrap() });
+        assert!(close_outcome.await.unwrap());
+        assert!(read_outcome.await.unwrap());
+    });
+}
+
+#[test]
+fn a_reader_hears_of_the_answer_also_after_another_task_gave_up_closing() {
+    run(async {
+        let (host, target) = host_answered_late(b"\x13/multistream/1.0.0\n\x0c/echo/1.0.0\nhello");
+        let stream = host.open_stream(target, ECHO).await.unwrap();
+        let (mut read, mut write) = stream.into_split();
+        let (done, outcome) = oneshot::channel();
+        host.spawn(async move {
+            let mut message = [0; 5];
+            read.read_exact(&mut message).await.unwrap();
+            done.send(message).unwrap();
+        });
+        pause(50).await;
+        assert!(write.close().now_or_never().is_none());
+        assert_eq!(&outcome.await.unwrap(), b"hello");
     });
 }
 

@@ -116,7 +116,10 @@ impl Handlers {
         let mut entries = table.entries.clone();
         let output = change(&mut entries);
         let ids = entries.keys().cloned().collect();
-        *table = Arc::new(Table { entries, ids });
+        let former = std::mem::replace(&mut *table, Arc::new(Table { entries, ids }));
+        drop(table);
+        // A handler that goes may run code of the application, so not under the lock.
+        drop(former);
         output
     }
 }

@@ -34,11 +34,28 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.inner.begin_close() {
-            let inner = self.inner.clone();
-            let goodbye = async move { inner.finish_close().await };
-            self.inner.runtime.spawn(goodbye.boxed());
+            finish_in_background(&self.inner);
         }
     }
+}
+
+/// A close under way; it goes on in the background when whoever waits for it gives up.
+struct Closing<'a> {
+    inner: Option<&'a Arc<Inner>>,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner {
+            finish_in_background(inner);
+        }
+    }
+}
+
+fn finish_in_background(inner: &Arc<Inner>) {
+    let goodbye = inner.clone();
+    let goodbye = async move { goodbye.finish_close().await };
+    inner.runtime.spawn(goodbye.boxed());
 }
 
 /// A handle that does not keep the node alive; for tasks of the node's own services.
@@ -221,7 +238,8 @@ impl Host {
 
     /// Closes all connections with a peer.
     pub fn disconnect(&self, peer: &PeerId) {
-        for entry in lock(&self.inner().connections).of(peer) {
+        let entries = lock(&self.inner().connections).of(peer);
+        for entry in entries {
             entry.connection.close(CloseReason::Normal);
         }
     }
@@ -265,8 +283,11 @@ impl Host {
     ///
     /// Cancel safety: closing goes on; call again to wait for its end.
     pub async fn close(&self) {
-        self.inner().begin_close();
-        self.inner().finish_close().await;
+        let inner = self.inner();
+        inner.begin_close();
+        let mut closing = Closing { inner: Some(inner) };
+        inner.finish_close().await;
+        closing.inner = None;
     }
 
     fn inner(&self) -> &Arc<Inner> {

@@ -48,7 +48,7 @@ impl Answering {
         let Some(Ok((protocol, rest))) = outcome else {
             let peer = self.entry.info.remote_peer;
             tracing::debug!(target: "peerkit::stream", %peer, ?outcome, "no protocol was agreed on");
-            if answered {
+            if answered && outcome.is_some() {
                 // What follows a refused proposal was sent ahead of the answer, which has to arrive.
                 let _ = poll_fn(|cx| muxed.poll_close(cx)).await;
             } else {
@@ -109,6 +109,9 @@ async fn negotiate(
 pub(crate) async fn write_all(muxed: &dyn MuxedStream, mut bytes: &[u8]) -> std::io::Result<()> {
     while !bytes.is_empty() {
         let written = poll_fn(|cx| muxed.poll_write(cx, bytes)).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
         bytes = &bytes[written..];
     }
     Ok(())

@@ -94,10 +94,9 @@ impl Inner {
 
     /// Takes a finished connection over, or names the limit that speaks against it.
     pub(crate) fn adopt(self: &Arc<Self>, new: NewConnection) -> Result<Arc<Entry>, &'static str> {
-        let info = Arc::new(new.info);
         let entry = Arc::new(Entry {
             id: ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed)),
-            info: info.clone(),
+            info: Arc::new(new.info),
             connection: new.connection,
             opened_at: self.runtime.now(),
             negotiations: Arc::new(Semaphore::new(
@@ -105,36 +104,31 @@ impl Inner {
             )),
             handlers: Permits::new(self.config.limits.handlers_per_connection_max),
         });
-        let count = self.register(&entry)?;
+        self.register(&entry)?;
         // A closed group drops the futures, which closes the connection.
         let serve = inbound::serve(self.clone(), entry.clone());
         self.connection_tasks
             .spawn(self.runtime.as_ref(), new.driver);
         self.connection_tasks.spawn(self.runtime.as_ref(), serve);
-        self.announce(&entry, info, count);
         Ok(entry)
     }
 
-    fn register(&self, entry: &Arc<Entry>) -> Result<usize, &'static str> {
+    fn register(&self, entry: &Arc<Entry>) -> Result<(), &'static str> {
         let mut connections = lock(&self.connections);
         if self.is_closed() {
             return Err("the host is closed");
         }
         connections.check(&entry.info, &self.config.limits)?;
-        Ok(connections.insert(entry.clone()))
-    }
-
-    fn announce(&self, entry: &Entry, info: Arc<ConnectionInfo>, count: usize) {
-        tracing::debug!(
-            target: "peerkit::connection",
-            peer = %info.remote_peer, addr = %info.remote_addr, direction = ?info.direction,
-            security = %info.security, muxer = %info.muxer, "connected"
-        );
+        let count = connections.insert(entry.clone());
+        // Under the table's lock, so that events have the order of what they tell.
         self.events.emit(HostEvent::Connected {
             connection: entry.id,
-            info,
+            info: entry.info.clone(),
             count,
         });
+        drop(connections);
+        log_connected(&entry.info);
+        Ok(())
     }
 
     /// Takes an ended connection off the table.
@@ -142,11 +136,13 @@ impl Inner {
         if let ConnectionError::Negotiation(_) = reason {
             self.dialer.remember_careful(entry.info.remote_peer);
         }
-        let remaining = lock(&self.connections).remove(entry);
         tracing::debug!(
             target: "peerkit::connection",
-            peer = %entry.info.remote_peer, %reason, remaining, "disconnected"
+            peer = %entry.info.remote_peer, %reason, "disconnected"
         );
+        // Under the table's lock, as in `register`.
+        let mut connections = lock(&self.connections);
+        let remaining = connections.remove(entry);
         self.events.emit(HostEvent::Disconnected {
             connection: entry.id,
             peer: entry.info.remote_peer,
@@ -164,7 +160,8 @@ impl Inner {
         };
         self.closing.notify(usize::MAX);
         self.listeners.close_all();
-        for entry in lock(&self.connections).all() {
+        let entries = lock(&self.connections).all();
+        for entry in entries {
             entry.connection.close(CloseReason::Normal);
         }
         first
@@ -184,4 +181,12 @@ impl Inner {
         }
         self.events.close();
     }
+}
+
+fn log_connected(info: &ConnectionInfo) {
+    tracing::debug!(
+        target: "peerkit::connection",
+        peer = %info.remote_peer, addr = %info.remote_addr, direction = ?info.direction,
+        security = %info.security, muxer = %info.muxer, "connected"
+    );
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use common::{ECHO, Net, Setup, ask, mplex, pause, peer_of, run, yamux};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
@@ -298,6 +298,63 @@ fn closing_ends_every_task_and_may_be_repeated() {
             pause(10).await;
         }
         panic!("the remote has noticed");
+    });
+}
+
+#[test]
+fn a_close_that_is_given_up_goes_on() {
+    run(async {
+        let net = Net::new();
+        let (_listener, addr) = net.echo_host().await;
+        let dialer = net.host();
+        dialer.connect(&addr).await.unwrap();
+        let alive = Arc::new(());
+        let held = alive.clone();
+        dialer.spawn(async move {
+            let _held = held;
+            futures::future::pending::<()>().await;
+        });
+        assert!(dialer.close().now_or_never().is_none());
+        while Arc::strong_count(&alive) > 1 {
+            pause(5).await;
+        }
+    });
+}
+
+#[test]
+fn a_host_that_is_closed_by_one_of_its_own_tasks_ends_its_events() {
+    run(async {
+        let net = Net::new();
+        let host = net.host();
+        let mut events = host.events();
+        let closer = host.downgrade();
+        host.spawn(async move { closer.upgrade().unwrap().close().await });
+        while events.next().await.is_some() {}
+        assert!(host.is_closed());
+    });
+}
+
+#[test]
+fn an_idle_connection_lives_on() {
+    run(async {
+        let net = Net::new();
+        let muxer = || {
+            let config = peerkit_yamux::Config {
+                keep_alive_interval: Duration::from_millis(100),
+                keep_alive_timeout: Duration::from_millis(400),
+                ..peerkit_yamux::Config::default()
+            };
+            Setup {
+                muxers: vec![Arc::new(peerkit_yamux::Yamux::new(config))],
+                ..Setup::default()
+            }
+        };
+        let (listener, addr) = net.echo_host_with(muxer()).await;
+        let dialer = net.host_with(muxer());
+        let peer = dialer.connect(&addr).await.unwrap();
+        pause(1500).await;
+        assert!(dialer.is_connected(&peer));
+        assert!(listener.is_connected(&dialer.local_peer()));
     });
 }
 

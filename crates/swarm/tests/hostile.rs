@@ -4,15 +4,23 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
+use bytes::Buf;
 use common::{Net, Setup, ask, listening_side, run, short_upgrade};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
-use peerkit_core::{Fault, Multiaddr};
+use peerkit_core::{
+    DriverConfig, Fault, Handshake, Keypair, Multiaddr, Role, SecurityError, SecurityUpgrade, Wire,
+};
 use peerkit_memory::Pipe;
+use peerkit_mplex::Mplex;
+use peerkit_noise::Noise;
 use peerkit_swarm::{DialError, Host};
 
 fn somewhere() -> Multiaddr {
@@ -296,5 +304,48 @@ fn a_stream_that_negotiates_garbage_is_reset_and_the_connection_goes_on() {
         };
         futures::future::select(Box::pin(talk), new.driver).await;
         assert_eq!(ask(&net.host(), &addr, b"hello").await, b"hello");
+    });
+}
+
+/// Noise without a word about muxers, then silence.
+async fn secure_and_say_no_more(noise: Noise, pipe: Pipe) -> Result<(), SecurityError> {
+    let mut wire = Wire::new(Box::new(pipe));
+    let proposal = b"\x13/multistream/1.0.0\n\x07/noise\n";
+    while wire.inbound().len() < proposal.len() {
+        wire.read_more().await?;
+    }
+    wire.inbound().advance(proposal.len());
+    wire.outbound().extend_from_slice(proposal);
+    let handshake = Handshake {
+        wire,
+        role: Role::Listener,
+        expected_peer: None,
+        muxers: Vec::new(),
+    };
+    let mut secured = noise.secure(handshake).await?;
+    loop {
+        secured.channel.read_more().await?;
+        secured.channel.early().clear();
+    }
+}
+
+#[test]
+fn a_listener_that_never_agrees_to_the_muxer_costs_a_deadline() {
+    run(async {
+        let mut driver = DriverConfig::default();
+        driver.confirm_timeout = Duration::from_millis(200);
+        let setup = Setup {
+            muxers: vec![Arc::new(Mplex::default().with_driver_config(driver))],
+            ..setup()
+        };
+        let host = Net::new().host_facing(setup, |pipe: Pipe| {
+            let noise = Noise::new(&Keypair::generate_ed25519()).unwrap();
+            secure_and_say_no_more(noise, pipe).map(drop).boxed()
+        });
+        let error = failure(&host).await;
+        assert_eq!(error.fault(), Fault::Limit, "{error}");
+        while !host.peers().is_empty() {
+            common::pause(5).await;
+        }
     });
 }

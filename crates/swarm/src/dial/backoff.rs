@@ -20,7 +20,7 @@ pub(crate) struct Backoff {
 
 #[derive(Debug)]
 struct Pause {
-    until: Instant,
+    since: Instant,
     length: Duration,
     attempts: Arc<[DialAttempt]>,
 }
@@ -41,30 +41,46 @@ impl Backoff {
         now: Instant,
     ) -> Option<(Duration, Arc<[DialAttempt]>)> {
         let pause = self.peers.get(peer)?;
-        let left = pause.until.checked_duration_since(now)?;
+        let left = pause.length.saturating_sub(pause.age(now));
         (!left.is_zero()).then(|| (left, pause.attempts.clone()))
     }
 
     pub(crate) fn failed(&mut self, peer: PeerId, attempts: Arc<[DialAttempt]>, now: Instant) {
         // A pause counts as the previous one for as long again as it lasted.
-        let max = self.max;
         self.peers
-            .retain(|_, pause| now < pause.until + pause.length);
-        if self.peers.len() >= PAUSES_MAX {
-            self.peers.pop_first();
-        }
-        let previous = self.peers.get(&peer).map(|pause| pause.length);
-        let length = previous.map_or(self.min, |length| (length * 2).min(max));
+            .retain(|_, pause| pause.age(now) < pause.length.saturating_mul(2));
+        let previous = self.peers.remove(&peer);
+        let length = previous.map_or(self.min, |pause| {
+            pause.length.saturating_mul(2).min(self.max)
+        });
+        self.make_room();
         let pause = Pause {
-            until: now + length,
+            since: now,
             length,
             attempts,
         };
         self.peers.insert(peer, pause);
     }
 
+    /// The oldest pause gives way, whoever it is for.
+    fn make_room(&mut self) {
+        if self.peers.len() < PAUSES_MAX {
+            return;
+        }
+        let oldest = self.peers.iter().min_by_key(|(_, pause)| pause.since);
+        if let Some(peer) = oldest.map(|(peer, _)| *peer) {
+            self.peers.remove(&peer);
+        }
+    }
+
     pub(crate) fn succeeded(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
+    }
+}
+
+impl Pause {
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 }
 

@@ -70,6 +70,9 @@ pub struct Limits {
     pub connections_per_peer_max: usize,
     /// Inbound connections that are still to be secured. Stops half-open floods. 64 by default.
     pub inbound_upgrades_max: usize,
+    /// The same of one IPv4 address, or one /56 of IPv6; loopback is not counted. Stops one attacker
+    /// that takes the place of everybody else. 8 by default.
+    pub inbound_upgrades_per_ip_max: usize,
     /// Inbound streams of one connection that are still to agree on a protocol; further ones
     /// wait in the muxer. Stops peers that open streams and stay silent. 64 by default.
     pub inbound_negotiations_max: usize,
@@ -90,6 +93,7 @@ impl Default for Limits {
             inbound_connections_max: 768,
             connections_per_peer_max: 8,
             inbound_upgrades_max: 64,
+            inbound_upgrades_per_ip_max: 8,
             inbound_negotiations_max: 64,
             handlers_per_protocol_max: 4096,
             handlers_per_connection_max: 512,

@@ -56,13 +56,15 @@ pub enum HostEvent {
         remaining: usize,
     },
     /// Somebody connected, but the connection could not be secured or multiplexed.
+    /// Left out while a reader lags, since strangers can cause any number of these.
     InboundFailed {
         /// From where.
         remote_addr: Multiaddr,
         /// Why.
         error: Arc<UpgradeError>,
     },
-    /// An inbound connection was refused because of a limit.
+    /// An inbound connection was refused because of a limit. Left out while a reader lags,
+    /// since strangers can cause any number of these.
     InboundRefused {
         /// From where.
         remote_addr: Multiaddr,
@@ -148,6 +150,14 @@ impl EventBus {
         }
     }
 
+    /// As [`emit`](Self::emit), for what others can cause without end: takes no more than half
+    /// of the room, so that a flood pushes no other event out.
+    pub(crate) fn emit_minor(&self, event: HostEvent) {
+        if self.sender.len() < self.sender.capacity().div_ceil(2) {
+            self.emit(event);
+        }
+    }
+
     pub(crate) fn close(&self) {
         self.sender.close();
     }
@@ -175,5 +185,29 @@ mod tests {
         bus.close();
         assert!(block_on(events.next()).is_some());
         assert!(block_on(events.next()).is_none());
+    }
+
+    #[test]
+    fn a_flood_of_refusals_pushes_nothing_else_out() {
+        let bus = EventBus::new(4);
+        let mut events = bus.subscribe();
+        bus.emit(HostEvent::ProtocolsChanged);
+        for _ in 0..100 {
+            bus.emit_minor(HostEvent::InboundRefused {
+                remote_addr: Multiaddr::empty(),
+                limit: "inbound_upgrades_max",
+            });
+        }
+        bus.emit(HostEvent::ProtocolsChanged);
+        bus.close();
+        let seen: Vec<_> = block_on(futures::StreamExt::collect(&mut events));
+        assert!(matches!(
+            seen[..],
+            [
+                HostEvent::ProtocolsChanged,
+                HostEvent::InboundRefused { .. },
+                HostEvent::ProtocolsChanged
+            ]
+        ));
     }
 }

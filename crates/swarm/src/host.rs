@@ -116,7 +116,8 @@ impl Host {
 
     /// Listens on an address and returns the first address at which the listener can be
     /// reached; port 0 lets the system choose. An unspecified IP address listens on all
-    /// interfaces; [`listen_addrs`](Self::listen_addrs) has them all.
+    /// interfaces; [`listen_addrs`](Self::listen_addrs) has them all. Fails when there is no
+    /// such address within 5 s.
     ///
     /// Cancel safety: a cancelled call may leave a listener open.
     pub async fn listen(&self, addr: Multiaddr) -> Result<(ListenerId, Multiaddr), ListenError> {

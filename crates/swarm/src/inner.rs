@@ -18,6 +18,7 @@ use crate::{
     connections::{Connections, Entry},
     dial::Dialer,
     event::EventBus,
+    half_open::HalfOpen,
     handlers::Handlers,
     inbound,
     listen::Listeners,
@@ -41,7 +42,7 @@ pub(crate) struct Inner {
     pub(crate) connection_tasks: TaskGroup,
     /// Listeners, upgrades, handlers and services.
     pub(crate) tasks: TaskGroup,
-    pub(crate) upgrades: Permits,
+    pub(crate) half_open: HalfOpen,
     /// Told when the host begins to close.
     pub(crate) closing: Event,
     closed: AtomicBool,
@@ -72,7 +73,7 @@ impl Inner {
             events: EventBus::new(config.event_capacity),
             connection_tasks: TaskGroup::default(),
             tasks: TaskGroup::default(),
-            upgrades: Permits::new(limits.inbound_upgrades_max),
+            half_open: HalfOpen::new(limits),
             closing: Event::new(),
             closed: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),

@@ -6,6 +6,7 @@ mod connections;
 mod dial;
 mod error;
 mod event;
+mod half_open;
 mod handlers;
 mod host;
 mod inbound;

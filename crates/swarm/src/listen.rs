@@ -2,15 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::{
     channel::oneshot,
     future::{Either, poll_fn, select},
 };
-use peerkit_core::{Incoming, ListenError, Listener, ListenerEvent, Multiaddr, lock};
+use peerkit_core::{
+    Incoming, ListenError, Listener, ListenerEvent, Multiaddr, lock, with_deadline,
+};
 
 use crate::{HostEvent, inner::Inner, target::split_peer};
 
@@ -93,7 +96,7 @@ pub(crate) async fn listen(
     let transport = inner
         .transport_for(&addr)
         .ok_or_else(|| ListenError::UnsupportedAddress(addr.clone()))?;
-    let listener = transport.listen(addr).await?;
+    let listener = transport.listen(addr.clone()).await?;
     let (stop, stopped) = oneshot::channel();
     let (first_addr, first) = oneshot::channel();
     let id = inner.listeners.register(stop);
@@ -110,9 +113,20 @@ pub(crate) async fn listen(
         inner.listeners.close(id);
         return Err(ListenError::Closed);
     }
-    let first = first.await.map_err(|_| ListenError::Closed)?;
-    Ok((id, first))
+    match with_deadline(inner.runtime.as_ref(), FIRST_ADDRESS, first).await {
+        Some(Ok(first)) => Ok((id, first)),
+        Some(Err(_)) => Err(ListenError::Closed),
+        None => {
+            inner.listeners.close(id);
+            let source = io::ErrorKind::AddrNotAvailable.into();
+            Err(ListenError::Io { addr, source })
+        }
+    }
 }
+
+/// How long a listener may take to find an address at which it can be reached. It
+/// waits for nobody, but a machine may have no interface of the kind that was asked for.
+const FIRST_ADDRESS: Duration = Duration::from_secs(5);
 
 /// The task of one listener.
 struct Accepting {
@@ -177,31 +191,29 @@ impl Accepting {
     fn accept(&self, incoming: Incoming) {
         let inner = self.inner.clone();
         let remote_addr = incoming.remote_addr;
-        let Some(permit) = inner.upgrades.try_acquire() else {
-            let limit = "inbound_upgrades_max";
-            inner
-                .events
-                .emit(HostEvent::InboundRefused { remote_addr, limit });
-            return;
+        let admission = match inner.half_open.admit(&remote_addr) {
+            Ok(admission) => admission,
+            Err(limit) => {
+                let event = HostEvent::InboundRefused { remote_addr, limit };
+                return inner.events.emit_minor(event);
+            }
         };
         let upgrade = async move {
             let outcome = incoming.upgrade.await;
-            drop(permit);
+            drop(admission);
             match outcome {
                 Ok(new) if new.info.remote_peer == inner.local_peer => {}
                 Ok(new) => {
                     if let Err(limit) = inner.adopt(new) {
-                        inner
-                            .events
-                            .emit(HostEvent::InboundRefused { remote_addr, limit });
+                        let event = HostEvent::InboundRefused { remote_addr, limit };
+                        inner.events.emit_minor(event);
                     }
                 }
                 Err(error) => {
                     tracing::debug!(target: "peerkit::listen", %remote_addr, %error, "upgrade failed");
                     let error = Arc::new(error);
-                    inner
-                        .events
-                        .emit(HostEvent::InboundFailed { remote_addr, error });
+                    let event = HostEvent::InboundFailed { remote_addr, error };
+                    inner.events.emit_minor(event);
                 }
             }
         };

@@ -117,8 +117,9 @@ pub trait Connection: fmt::Debug + Send + Sync + 'static {
     /// Cancel safety: no stream is lost.
     fn accept(&self) -> BoxFuture<'_, Result<Box<dyn MuxedStream>, ConnectionError>>;
 
-    /// Says goodbye: no new streams, send what is queued, then close. Returns at once;
-    /// [`closed`](Self::closed) tells when it is done. Later calls do nothing.
+    /// Says goodbye: streams fail from now on, what they had queued is still sent. Returns at once, and
+    /// [`closed`](Self::closed) is ready at once: it does not wait for the last bytes, which
+    /// the connection's task sends within a deadline. Later calls do nothing.
     fn close(&self, reason: CloseReason);
 
     /// Waits until the connection has ended and tells why.

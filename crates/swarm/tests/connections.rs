@@ -4,13 +4,22 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use common::{ECHO, Net, Setup, ask, mplex, pause, peer_of, run, yamux};
+use common::{
+    ECHO, Net, Setup, ask, listening_side, mplex, pause, peer_of, run, short_upgrade, yamux,
+};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use peerkit_core::{
     Fault, Keypair, Multiaddr, PeerId, SecurityError, TransportError, UpgradeError,
 };
+use peerkit_memory::Pipe;
 use peerkit_swarm::{AttemptError, DialError, HostConfig, HostEvent};
 
 #[test]
@@ -109,6 +118,41 @@ fn many_calls_for_one_peer_share_one_dial() {
         futures::future::join_all(asks).await;
         assert_eq!(dialer.connections().len(), 1);
         assert_eq!(listener.connections().len(), 1);
+    });
+}
+
+#[test]
+fn an_address_is_tried_although_a_dial_without_it_was_under_way() {
+    run(async {
+        let net = Net::new();
+        let listener = Setup::default();
+        let peer = listener.keypair.public().to_peer_id();
+        let upgrader = net.upgrader(&listener);
+        let dials = Arc::new(AtomicUsize::new(0));
+        let setup = Setup {
+            upgrade: short_upgrade(),
+            ..Setup::default()
+        };
+        let dialer = net.host_facing(setup, move |mut pipe: Pipe| {
+            let first = dials.fetch_add(1, Ordering::Relaxed) == 0;
+            let upgrader = upgrader.clone();
+            async move {
+                if first {
+                    let _ = pipe.read_to_end(&mut Vec::new()).await;
+                    return;
+                }
+                let new = upgrader.upgrade(Box::new(pipe), listening_side()).await;
+                new.unwrap().driver.await;
+            }
+            .boxed()
+        });
+        let [silent, good] = ["/memory/1", "/memory/2"].map(|addr| addr.parse::<Multiaddr>());
+        let (first, second) = futures::join!(
+            dialer.connect((peer, silent.unwrap())),
+            dialer.connect((peer, good.unwrap()))
+        );
+        assert!(first.is_err());
+        assert_eq!(second.unwrap(), peer);
     });
 }
 

@@ -83,7 +83,8 @@ impl Dialer {
     fn join(&self, key: &DialKey, start: impl FnOnce() -> Dial) -> Dial {
         let mut running = lock(&self.running);
         running.retain(|_, dial| dial.upgrade().is_some());
-        if let Some(dial) = running.get(key).and_then(WeakShared::upgrade) {
+        let under_way = running.get(key).and_then(WeakShared::upgrade);
+        if let Some(dial) = under_way.filter(|dial| dial.peek().is_none()) {
             return dial;
         }
         let dial = start();
@@ -94,7 +95,8 @@ impl Dialer {
     }
 }
 
-/// Connects to a target, or joins the dial that is under way.
+/// Connects to a target, or joins the dial that is under way. When that fails without
+/// an address that is named here, it is dialed again.
 ///
 /// Cancel safety: dropping the future leaves the dial to the others who wait; the last one ends it.
 pub(crate) async fn connect(
@@ -110,18 +112,31 @@ pub(crate) async fn connect(
         (None, Some(addr)) => DialKey::Address(addr.clone()),
         (None, None) => return Err(DialError::NoTarget),
     };
-    let dial = inner.dialer.join(&key, || {
-        let inner = inner.clone();
-        let target = target.clone();
-        async move { inner.clone().dial(target).await }
-            .boxed()
-            .shared()
-    });
-    listener!(inner.closing => closing);
-    inner.check_open()?;
-    match select(dial, closing).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right(((), _)) => Err(DialError::Closed),
+    loop {
+        let mut started = false;
+        let dial = inner.dialer.join(&key, || {
+            started = true;
+            inner.clone().dial(target.clone()).boxed().shared()
+        });
+        listener!(inner.closing => closing);
+        inner.check_open()?;
+        match select(dial, closing).await {
+            Either::Left((Err(error), _)) if !started && leaves_out(&error, &target) => {}
+            Either::Left((outcome, _)) => return outcome,
+            Either::Right(((), _)) => return Err(DialError::Closed),
+        }
+    }
+}
+
+/// Whether a dial of the same peer failed without an address of this target.
+fn leaves_out(error: &DialError, target: &DialTarget) -> bool {
+    match error {
+        DialError::Failed { attempts, .. } => {
+            let was_tried = |addr: &Multiaddr| attempts.iter().any(|attempt| attempt.addr == *addr);
+            !target.addrs.iter().all(was_tried)
+        }
+        DialError::NoAddress(_) | DialError::BackingOff { .. } => !target.addrs.is_empty(),
+        DialError::NoTarget | DialError::OwnPeer | DialError::Closed => false,
     }
 }
 

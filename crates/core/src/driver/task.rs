@@ -207,15 +207,30 @@ impl Driver {
 
     /// The handshake may have read bytes that belong to the muxer.
     fn deliver_leftovers(&mut self) -> Result<(), ConnectionError> {
-        if self.inbound.preamble.is_none() && !self.inbound.early.is_empty() {
-            let early = self.inbound.early.split().freeze();
-            self.shared.receive(std::iter::once(early))?;
+        if !self.inbound.early.is_empty() {
+            self.deliver_early()?;
         }
         if self.inbound.raw.is_empty() {
             Ok(())
         } else {
             self.deliver()
         }
+    }
+
+    /// The same for bytes that were decrypted already.
+    fn deliver_early(&mut self) -> Result<(), ConnectionError> {
+        let waited = self.inbound.preamble.is_some();
+        let early = self.inbound.early.split();
+        let Some(payload) = self.inbound.pass_preamble(early)? else {
+            return Ok(());
+        };
+        if waited {
+            self.shared.confirm();
+        }
+        if payload.is_empty() {
+            return Ok(());
+        }
+        self.shared.receive(std::iter::once(payload))
     }
 
     /// Opens the records that are complete and hands their payload to the machine.

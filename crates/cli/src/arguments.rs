@@ -3,7 +3,10 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use peerkit::{KeyType, Multiaddr, core::multiaddr};
+use peerkit::{
+    KeyType, Multiaddr,
+    core::multiaddr::{self, Protocol},
+};
 
 use crate::{failure::Failure, output::Output};
 
@@ -202,14 +205,41 @@ impl Target {
 
 /// Reads an address, with an error that says how one looks.
 pub(crate) fn parse_addr(text: &str) -> Result<Multiaddr, Failure> {
-    text.parse().map_err(|error| {
+    let addr: Multiaddr = text.parse().map_err(|error| {
         let is_vague = matches!(error, multiaddr::Error::InvalidMultiaddr);
-        let reason = if is_vague { String::new() } else { format!(" ({error})") };
-        Failure::misuse(format!(
-            "{text:?} is no multiaddr{reason}; one looks like /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW.."
-        ))
-    })
+        let reason = if is_vague {
+            String::new()
+        } else {
+            format!(" ({error})")
+        };
+        no_multiaddr(text, &reason)
+    })?;
+    if addr.is_empty() {
+        return Err(no_multiaddr(text, ""));
+    }
+    if !is_tcp(&addr) {
+        return Err(Failure::misuse(format!(
+            "{addr} can't be used: this program speaks TCP, as in {EXAMPLE}"
+        )));
+    }
+    Ok(addr)
 }
+
+fn no_multiaddr(text: &str, reason: &str) -> Failure {
+    Failure::misuse(format!(
+        "{text:?} is no multiaddr{reason}; one looks like {EXAMPLE}"
+    ))
+}
+
+/// Whether an address is a host, a TCP port and perhaps a peer.
+fn is_tcp(addr: &Multiaddr) -> bool {
+    let mut parts = addr.iter().skip(1);
+    matches!(parts.next(), Some(Protocol::Tcp(_)))
+        && matches!(parts.next(), None | Some(Protocol::P2p(_)))
+        && parts.next().is_none()
+}
+
+const EXAMPLE: &str = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW..";
 
 /// Reads the command line; help, versions and errors are printed already when this fails.
 pub(crate) fn parse() -> Result<Arguments, ExitCode> {

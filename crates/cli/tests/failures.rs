@@ -50,10 +50,22 @@ fn a_text_that_is_no_address_is_shown_with_an_example() {
 }
 
 #[test]
-fn an_address_of_another_transport_is_refused() {
-    let addr = "/ip4/127.0.0.1/udp/4001/quic-v1";
-    assert!(failure(&["ping", addr]).contains("no transport can dial"));
-    assert!(failure(&["listen", "--listen", addr]).contains("no transport can listen"));
+fn an_address_without_tcp_is_refused_with_an_example() {
+    let peer = format!("/p2p/{SOMEBODY_ELSE}");
+    for addr in [
+        "/ip4/127.0.0.1/udp/4001/quic-v1",
+        "/ip4/127.0.0.1/tcp/4001/ws",
+        "/ip4/127.0.0.1",
+        &peer,
+    ] {
+        for line in [&["ping", addr][..], &["listen", "--listen", addr]] {
+            let sentence = failure(line);
+            assert!(sentence.starts_with(addr), "{sentence}");
+            assert!(sentence.contains("/ip4/127.0.0.1/tcp/4001"), "{sentence}");
+        }
+    }
+    assert_eq!(failure_event(&["ping", &peer])["fault"], "misuse");
+    assert!(failure(&["ping", ""]).contains("is no multiaddr"));
 }
 
 #[test]

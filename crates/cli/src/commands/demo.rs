@@ -124,9 +124,12 @@ fn show(rows: &[DemoPeer], bytes: u64, output: Output) -> Result<(), Failure> {
     for row in rows {
         output.event(&Event::DemoPeer(row))?;
     }
-    let count = rows.len();
+    let peers = match rows.len() {
+        1 => "one peer".into(),
+        count => format!("each of {count} peers"),
+    };
     output.line(&format!(
-        "sent {bytes} bytes to each of {count} peers; every SHA-256 is the same at both ends"
+        "sent {bytes} bytes to {peers}; every SHA-256 is the same at both ends"
     ))
 }
 

@@ -156,6 +156,11 @@ impl Builder {
 
     /// The node. It runs when this returns, and listens on every address that was named.
     ///
+    /// # Errors
+    ///
+    /// An address can't be listened on, the identity key can't be used, or a part has no default
+    /// because its feature is off.
+    ///
     /// Cancel safety: dropping the future closes the node.
     pub async fn build(self) -> Result<Host, BuildError> {
         let runtime = match self.runtime {

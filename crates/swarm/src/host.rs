@@ -143,6 +143,11 @@ impl Host {
 
     /// Answers the streams of one protocol, or of several, with `handler`; a former handler is replaced.
     ///
+    /// Each stream gets a task of its own; [`StreamHandler`] says what becomes of it when the
+    /// handler succeeds, fails or panics. Beyond the limits on running handlers
+    /// ([`Limits`](crate::Limits)) further streams are reset. Streams that are answered already stay with
+    /// the former handler.
+    ///
     /// ```
     /// # fn example(host: &peerkit_swarm::Host) {
     /// use peerkit_swarm::Stream;
@@ -193,9 +198,23 @@ impl Host {
     ///
     /// With one protocol the stream is ready at once: the proposal travels with the
     /// first bytes, and a remote that does not support it shows in the first read (see
-    /// [`Stream`]). With several protocols the call waits for the remote's choice.
+    /// [`Stream`]). With several protocols the call waits for the remote's choice. It also waits
+    /// for a place among the concurrent dials, and while the muxer has no room for one more stream.
     ///
-    /// Cancel safety: dropping the future leaves no stream behind.
+    /// # Errors
+    ///
+    /// - [`Dial`](OpenStreamError::Dial): there is no connection and none could be made; it names
+    ///   each address that was tried and why it failed.
+    /// - [`Connection`](OpenStreamError::Connection): the connection ended meanwhile.
+    /// - [`Timeout`](OpenStreamError::Timeout): the muxer had no room, or the remote made no choice,
+    ///   within [`HostConfig::negotiation_timeout`].
+    /// - [`Unsupported`](OpenStreamError::Unsupported), [`Negotiation`](OpenStreamError::Negotiation):
+    ///   the remote has none of several protocols, or gave no proper answer.
+    /// - [`NoProtocol`](OpenStreamError::NoProtocol),
+    ///   [`InvalidProtocol`](OpenStreamError::InvalidProtocol): the call itself is wrong.
+    ///
+    /// Cancel safety: dropping the future leaves no stream behind, and ends a dial for which
+    /// nobody else waits.
     pub async fn open_stream(
         &self,
         target: impl Into<DialTarget>,
@@ -216,7 +235,12 @@ impl Host {
         self.inner().open_stream_on(connection, protocols).await
     }
 
-    /// What happens from now on. The stream is bounded; a slow reader is told what it missed.
+    /// What happens from now on: connections, listeners, failed dials.
+    ///
+    /// Each call gives a reader of its own. A reader holds at most
+    /// [`HostConfig::event_capacity`] events; one that lags behind loses the oldest and gets
+    /// [`HostEvent::Lagged`] with their number. It never slows the node down, and it ends when
+    /// the node is closed.
     pub fn events(&self) -> Events {
         self.inner().events.subscribe()
     }
@@ -278,6 +302,9 @@ impl Host {
     }
 
     /// Stops listening and dialing, lets connections say goodbye, ends every task and waits for it.
+    ///
+    /// It never fails; tasks that have panicked are logged. Streams that are still open report
+    /// [`StreamError`](peerkit_core::StreamError), later calls report that the host is closed.
     ///
     /// Idempotent; bounded by [`HostConfig::close_timeout`] plus the time that tasks
     /// need to reach their next await. Called from within a task of the node, that task ends here.

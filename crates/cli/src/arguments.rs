@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use peerkit::{
     KeyType, Multiaddr,
-    core::multiaddr::{self, Protocol},
+    core::{
+        multiaddr::{self, Protocol},
+        parse_peer_id,
+    },
 };
 
 use crate::{failure::Failure, output::Output};
@@ -205,15 +208,9 @@ impl Target {
 
 /// Reads an address, with an error that says how one looks.
 pub(crate) fn parse_addr(text: &str) -> Result<Multiaddr, Failure> {
-    let addr: Multiaddr = text.parse().map_err(|error| {
-        let is_vague = matches!(error, multiaddr::Error::InvalidMultiaddr);
-        let reason = if is_vague {
-            String::new()
-        } else {
-            format!(" ({error})")
-        };
-        no_multiaddr(text, &reason)
-    })?;
+    let addr: Multiaddr = text
+        .parse()
+        .map_err(|error| no_multiaddr(text, &reason(text, &error)))?;
     if addr.is_empty() {
         return Err(no_multiaddr(text, ""));
     }
@@ -223,6 +220,18 @@ pub(crate) fn parse_addr(text: &str) -> Result<Multiaddr, Failure> {
         )));
     }
     Ok(addr)
+}
+
+/// Why a text is no address, in brackets, as far as it can be told in words.
+fn reason(text: &str, error: &multiaddr::Error) -> String {
+    let peer = text.rsplit_once("/p2p/").map(|(_, peer)| peer);
+    if peer.is_some_and(|peer| parse_peer_id(peer).is_err()) {
+        return " (what stands behind /p2p is no peer id, or not all of it)".into();
+    }
+    if matches!(error, multiaddr::Error::InvalidMultiaddr) {
+        return String::new();
+    }
+    format!(" ({error})")
 }
 
 fn no_multiaddr(text: &str, reason: &str) -> Failure {

@@ -44,6 +44,8 @@ fn a_text_that_is_no_address_is_shown_with_an_example() {
         );
         assert!(sentence.contains("/ip4/127.0.0.1/tcp/4001"), "{sentence}");
     }
+    let cut_off = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", &SOMEBODY_ELSE[..40]);
+    assert!(failure(&["ping", &cut_off]).contains("no peer id, or not all of it"));
     let sentence = failure(&["listen", "--listen", "/ip4/nowhere/tcp/0"]);
     assert!(sentence.contains("/ip4/nowhere/tcp/0"), "{sentence}");
     assert_eq!(failure_event(&["ping", "nonsense"])["fault"], "misuse");

@@ -272,9 +272,10 @@ fn count_round_trips(
         .collect();
     let measurements = round_trips::run(&pairs, &stacks, options);
     for measurement in &measurements {
-        match measurement.result {
-            Ok(_) => tally.passed += 1,
-            Err(_) => tally.failed += 1,
+        if measurement.is_good() {
+            tally.passed += 1;
+        } else {
+            tally.failed += 1;
         }
     }
     let table = round_trips::table(&measurements);

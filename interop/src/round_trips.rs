@@ -15,6 +15,9 @@ use crate::{
 /// The TCP handshake, which a proxy cannot delay.
 const TCP_ROUND_TRIPS: u32 = 1;
 
+/// What peerkit promises with every listener that keeps what it has read.
+const OUR_ROUND_TRIPS_MAX: u32 = 3;
+
 pub(crate) struct Options {
     /// Of each direction.
     pub(crate) delay: Duration,
@@ -29,6 +32,17 @@ pub(crate) struct Measurement<'a> {
     pub(crate) listener: &'a Peer,
     pub(crate) stack: Stack,
     pub(crate) result: Result<Counted>,
+}
+
+impl Measurement<'_> {
+    /// Whether it was counted, and is few enough when peerkit dials.
+    pub(crate) fn is_good(&self) -> bool {
+        let few = |counted: &Counted| counted.round_trips <= OUR_ROUND_TRIPS_MAX;
+        match &self.result {
+            Ok(counted) => !self.dialer.is_local() || few(counted),
+            Err(_) => false,
+        }
+    }
 }
 
 pub(crate) struct Counted {

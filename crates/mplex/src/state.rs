@@ -31,8 +31,8 @@ use crate::{
 /// - Frames for streams that are not known, and bytes behind a close, are ignored: they may have
 ///   been on their way when the stream ended.
 /// - Reset codes are not sent, and those of the remote are [`ResetCode::NONE`].
-/// - There is no goodbye. [`close`](peerkit_core::Session::close) queues nothing and resets
-///   nothing: closing the channel is the message. The end of the input is an ordinary
+/// - There is no goodbye: closing the channel is the message. [`close`](peerkit_core::Session::close)
+///   resets the streams that this side has not finished. The end of the input is an ordinary
 ///   end when no stream is half-said, and counts as cut off otherwise.
 /// - What had arrived before the end can still be read.
 pub struct Session {
@@ -212,6 +212,20 @@ impl Session {
         self.writers.remove(id);
         *self.slots.of(stream.wire.direction) -= 1;
         self.offer_openings();
+    }
+
+    /// There is no goodbye; but a remote that has no unfinished stream left knows that nothing was cut.
+    fn reset_what_is_half_said(&mut self) {
+        let half_said = |stream: &Stream| stream.outbound == Side::Open;
+        let wires: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(id, stream)| half_said(stream) && self.is_linked(stream.wire, **id))
+            .map(|(_, stream)| stream.wire)
+            .collect();
+        for wire in wires {
+            self.send(Kind::Reset, wire);
+        }
     }
 
     /// Ends both directions from this side.
@@ -540,6 +554,7 @@ impl peerkit_core::Session for Session {
     }
 
     fn close(&mut self, _reason: CloseReason) {
+        self.reset_what_is_half_said();
         self.end(ConnectionError::Closed);
     }
 

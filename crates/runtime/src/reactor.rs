@@ -10,7 +10,8 @@ use std::{
 };
 
 use ::async_io::Async;
-use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture};
+use async_lock::Semaphore;
+use futures::{AsyncRead, AsyncWrite, FutureExt, channel::oneshot, future::BoxFuture};
 use peerkit_core::{Network, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
 
 use crate::{socket, system};
@@ -93,7 +94,22 @@ impl Network for Reactor {
 
     fn resolve(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
         let host = host.to_owned();
-        blocking::unblock(move || system::resolve(&host)).boxed()
+        async move {
+            let place = LOOKUPS.acquire().await;
+            let (told, answer) = oneshot::channel();
+            let lookup = move || {
+                let outcome = system::resolve(&host);
+                drop(place);
+                // Nobody waits for it when the caller has given up.
+                let _ = told.send(outcome);
+            };
+            let thread = std::thread::Builder::new().name("peerkit-dns".into());
+            thread.spawn(lookup)?;
+            answer
+                .await
+                .unwrap_or_else(|_| Err(io::Error::other("the lookup has panicked")))
+        }
+        .boxed()
     }
 
     fn interfaces(&self) -> io::Result<Vec<IpAddr>> {
@@ -238,3 +254,7 @@ fn connection(stream: Async<TcpStream>, remote_addr: SocketAddr) -> io::Result<T
 }
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Names that are looked up at a time; the system's resolver blocks, so each takes a thread.
+/// Further lookups wait.
+static LOOKUPS: Semaphore = Semaphore::new(16);

@@ -517,3 +517,59 @@ fn handlers_per_connection_are_limited() {
         assert_eq!(ask(&dialer, &addr, b"hello").await, b"hello");
     });
 }
+
+/// The first dial ends at a remote that stays silent, every further one at a listener.
+fn host_whose_first_dial_is_silent(net: &Net, setup: Setup) -> (peerkit_swarm::Host, PeerId) {
+    let listener = Setup::default();
+    let peer = listener.keypair.public().to_peer_id();
+    let upgrader = net.upgrader(&listener);
+    let dials = AtomicUsize::new(0);
+    let host = net.host_facing(setup, move |mut pipe| {
+        let first = dials.fetch_add(1, Ordering::Relaxed) == 0;
+        let upgrader = upgrader.clone();
+        async move {
+            if first {
+                let _ = pipe.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            let upgrade = upgrader.upgrade(Box::new(pipe), common::listening_side());
+            upgrade.await.unwrap().driver.await;
+        }
+        .boxed()
+    });
+    (host, peer)
+}
+
+#[test]
+fn a_silent_address_does_not_hold_up_the_next_one() {
+    run(async {
+        let (host, peer) = host_whose_first_dial_is_silent(&Net::new(), Setup::default());
+        let addrs = ["/memory/1", "/memory/2"].map(|addr| addr.parse::<Multiaddr>().unwrap());
+        let begin = host.runtime().now();
+        host.connect((peer, addrs.to_vec())).await.unwrap();
+        let elapsed = host.runtime().now() - begin;
+        assert!(elapsed < std::time::Duration::from_secs(5), "{elapsed:?}");
+    });
+}
+
+#[test]
+fn beyond_the_limit_of_concurrent_dials_callers_wait() {
+    run(async {
+        let mut setup = Setup::default();
+        setup.config.dial.concurrent_max = 1;
+        let (host, _) = host_whose_first_dial_is_silent(&Net::new(), setup);
+        let [silent, good] =
+            ["/memory/1", "/memory/2"].map(|addr| addr.parse::<Multiaddr>().unwrap());
+        let mut first = Box::pin(host.connect(silent));
+        let mut second = Box::pin(host.connect(good));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        pause(100).await;
+        assert!(
+            second.as_mut().now_or_never().is_none(),
+            "there is one slot"
+        );
+        drop(first);
+        second.await.unwrap();
+    });
+}

@@ -16,7 +16,8 @@ use bytes::Buf;
 use common::{Net, Setup, ask, listening_side, run, short_upgrade};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use peerkit_core::{
-    DriverConfig, Fault, Handshake, Keypair, Multiaddr, Role, SecurityError, SecurityUpgrade, Wire,
+    DriverConfig, Fault, Handshake, Keypair, Multiaddr, ProtocolId, Role, SecurityError,
+    SecurityUpgrade, StreamError, Wire,
 };
 use peerkit_memory::Pipe;
 use peerkit_mplex::Mplex;
@@ -347,5 +348,72 @@ fn a_listener_that_never_agrees_to_the_muxer_costs_a_deadline() {
         while !host.peers().is_empty() {
             common::pause(5).await;
         }
+    });
+}
+
+#[test]
+fn garbage_in_place_of_a_muxer_ends_that_connection_and_no_other() {
+    run(async {
+        let net = Net::new();
+        let (host, addr) = net.echo_host().await;
+        let honest = net.host();
+        assert_eq!(ask(&honest, &addr, b"hello").await, b"hello");
+        let bare = host.listen_addrs().remove(0);
+        for muxer in ["/yamux/1.0.0", "/mplex/6.7.0"] {
+            let mut events = host.events();
+            let mut pipe = net.raw(&bare).await;
+            let noise = ProtocolId::from_static("/noise");
+            peerkit_multistream::dial(&mut pipe, vec![noise])
+                .await
+                .unwrap();
+            let attacker = Noise::new(&Keypair::generate_ed25519()).unwrap();
+            let (mut channel, _) = attacker.dial(pipe, None).await.unwrap();
+            let muxer = ProtocolId::try_from(muxer).unwrap();
+            peerkit_multistream::dial(&mut channel, vec![muxer])
+                .await
+                .unwrap();
+            channel.write_all(&[0xff; 100]).await.unwrap();
+            let reason = loop {
+                match events.next().await {
+                    Some(peerkit_swarm::HostEvent::Disconnected { reason, .. }) => break reason,
+                    Some(_) => {}
+                    None => panic!("the end of the connection is reported"),
+                }
+            };
+            assert_eq!(reason.fault(), Fault::PeerMisbehaved, "{reason}");
+            assert_eq!(ask(&honest, &addr, b"hello").await, b"hello");
+            assert_eq!(honest.connections().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_connection_cut_in_the_middle_of_a_transfer_is_an_error_of_its_streams_only() {
+    run(async {
+        let net = std::sync::Arc::new(Net::new());
+        let (_listener, addr) = net.echo_host().await;
+        let (through, target) = (net.clone(), addr.clone());
+        let host = net.host_facing(setup(), move |pipe: Pipe| {
+            let (net, addr) = (through.clone(), target.clone());
+            async move {
+                let far = net.raw(&addr).await;
+                let (from_dialer, mut to_dialer) = pipe.split();
+                let (from_listener, mut to_listener) = far.split();
+                let there = futures::io::copy(from_dialer, &mut to_listener);
+                let back = futures::io::copy(from_listener.take(50_000), &mut to_dialer);
+                futures::future::select(Box::pin(there), Box::pin(back)).await;
+            }
+            .boxed()
+        });
+        let stream = host.open_stream(&addr, "/echo/1.0.0").await.unwrap();
+        let (mut read, mut write) = (&stream, &stream);
+        let mut back = Vec::new();
+        let block = [7; 200_000];
+        let (_, received) = futures::join!(write.write_all(&block), read.read_to_end(&mut back));
+        let error = received.unwrap_err();
+        let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();
+        assert!(matches!(inner, Some(StreamError::Connection(_))), "{error}");
+        assert!(!back.is_empty() && back.len() < 50_000);
+        assert_eq!(ask(&net.host(), &addr, b"hello").await, b"hello");
     });
 }

@@ -408,7 +408,7 @@ fn a_connection_cut_in_the_middle_of_a_transfer_is_an_error_of_its_streams_only(
         let stream = host.open_stream(&addr, "/echo/1.0.0").await.unwrap();
         let (mut read, mut write) = (&stream, &stream);
         let mut back = Vec::new();
-        let block = [7; 200_000];
+        let block = vec![7; 200_000];
         let (_, received) = futures::join!(write.write_all(&block), read.read_to_end(&mut back));
         let error = received.unwrap_err();
         let inner = error.get_ref().unwrap().downcast_ref::<StreamError>();

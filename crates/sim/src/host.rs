@@ -12,6 +12,12 @@ use crate::{
 pub struct HostId(pub(crate) u32);
 
 impl HostId {
+    /// The host with this place in the order in which hosts are added, so that programs
+    /// can be told of hosts that are still to come.
+    pub fn new(index: u32) -> Self {
+        Self(index)
+    }
+
     /// Its place in the order in which hosts were added.
     pub fn index(self) -> usize {
         self.0 as usize

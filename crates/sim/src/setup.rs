@@ -6,7 +6,6 @@ use crate::{HostId, LinkConfig, world::Shared};
 
 /// Sets up links; what is not named stays as it is. Changes apply to what is sent from now on.
 #[derive(Debug)]
-#[must_use = "nothing changes until a setting is named"]
 pub struct LinkSetup {
     shared: Arc<Shared>,
     /// In the order of their settings; none stands for all links that were not set up one by one.

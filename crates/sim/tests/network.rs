@@ -15,8 +15,8 @@ use peerkit_sim::{HostId, Sim, SimRuntime};
 fn a_connect_takes_one_round_trip_exactly() {
     let mut sim = Sim::new(1);
     let [one, two] = [sim.host(), sim.host()];
-    let _ = sim.link_one_way(one, two).latency(ms(30));
-    let _ = sim.link_one_way(two, one).latency(ms(50));
+    sim.link_one_way(one, two).latency(ms(30));
+    sim.link_one_way(two, one).latency(ms(50));
     let _listener = listen(&sim.runtime(two));
     let runtime = sim.runtime(one);
     sim.block_on(connect(&runtime, two)).unwrap();
@@ -27,7 +27,7 @@ fn a_connect_takes_one_round_trip_exactly() {
 fn a_port_without_listener_refuses_after_one_round_trip() {
     let mut sim = Sim::new(1);
     let [one, two] = [sim.host(), sim.host()];
-    let _ = sim.link(one, two).latency(ms(50));
+    sim.link(one, two).latency(ms(50));
     let runtime = sim.runtime(one);
     let error = sim.block_on(connect(&runtime, two)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -49,7 +49,7 @@ fn a_byte_arrives_after_the_latency_exactly() {
 #[test]
 fn a_million_bytes_at_eight_megabits_take_a_second_and_the_latency() {
     let mut pair = Pair::new(ms(40), |sim| {
-        let _ = sim.links().bandwidth(8_000_000);
+        sim.links().bandwidth(8_000_000);
     });
     let start = pair.sim.elapsed();
     let took = send_through(&mut pair, 1_000_000);
@@ -61,7 +61,7 @@ fn a_million_bytes_at_eight_megabits_take_a_second_and_the_latency() {
 #[test]
 fn two_streams_share_a_link() {
     let mut pair = Pair::new(ms(40), |sim| {
-        let _ = sim.links().bandwidth(8_000_000);
+        sim.links().bandwidth(8_000_000);
     });
     let [one, two] = pair.runtimes.clone();
     let mut listener = two
@@ -105,7 +105,7 @@ fn the_window_bounds_what_is_under_way() {
 #[test]
 fn a_fat_long_link_is_used_to_its_bandwidth() {
     let mut pair = Pair::new(ms(31), |sim| {
-        let _ = sim.links().bandwidth(5_000_000_000);
+        sim.links().bandwidth(5_000_000_000);
         sim.set_tcp_window(64 * 1024 * 1024);
     });
     let start = pair.sim.elapsed();
@@ -116,7 +116,7 @@ fn a_fat_long_link_is_used_to_its_bandwidth() {
 #[test]
 fn jitter_delays_but_does_not_reorder_a_stream() {
     let mut pair = Pair::new(ms(40), |sim| {
-        let _ = sim.links().jitter(ms(100));
+        sim.links().jitter(ms(100));
     });
     let payload: Vec<u8> = (0..=255).collect();
     let runtime = pair.runtimes[0].clone();
@@ -303,15 +303,21 @@ fn a_paused_host_still_takes_bytes_and_answers_when_it_goes_on() {
 
 #[test]
 fn datagrams_are_lost_doubled_and_reordered_as_often_as_was_said() {
-    let lost = datagrams(|sim| drop(sim.links().loss(0.25)));
+    let lost = datagrams(|sim| {
+        sim.links().loss(0.25);
+    });
     assert!((7200..7800).contains(&lost.len()), "{}", lost.len());
-    let doubled = datagrams(|sim| drop(sim.links().duplication(0.25)));
+    let doubled = datagrams(|sim| {
+        sim.links().duplication(0.25);
+    });
     assert!(
         (12_200..12_800).contains(&doubled.len()),
         "{}",
         doubled.len()
     );
-    let reordered = datagrams(|sim| drop(sim.links().reordering(0.25)));
+    let reordered = datagrams(|sim| {
+        sim.links().reordering(0.25);
+    });
     assert_eq!(reordered.len(), 10_000);
     assert!(!reordered.is_sorted());
     assert!(datagrams(|_| {}).is_sorted());
@@ -320,7 +326,9 @@ fn datagrams_are_lost_doubled_and_reordered_as_often_as_was_said() {
 #[test]
 fn datagrams_that_find_no_room_are_lost() {
     // 250 of them each second, and what is in the queue at the end.
-    let some = datagrams(|sim| drop(sim.links().bandwidth(8_000).queue(400)));
+    let some = datagrams(|sim| {
+        sim.links().bandwidth(8_000).queue(400);
+    });
     assert!((2590..2610).contains(&some.len()), "{}", some.len());
     assert!(some.is_sorted());
 }

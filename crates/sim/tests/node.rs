@@ -66,7 +66,7 @@ fn two_hosts_echo_ping_and_identify() {
 #[test]
 fn from_the_dial_to_the_first_byte_of_the_answer_it_takes_three_round_trips_exactly() {
     let mut sim = Sim::new(1);
-    let _ = sim.links().latency(ms(50));
+    sim.links().latency(ms(50));
     let [one, two] = [sim.host(), sim.host()].map(|host| sim.runtime(host));
     sim.block_on(async {
         let (dialer, _listener) = (host(one.clone()).await, host(two.clone()).await);
@@ -91,7 +91,7 @@ fn from_the_dial_to_the_first_byte_of_the_answer_it_takes_three_round_trips_exac
 /// `count` nodes dial `degree` others each and ping them every 15 s.
 fn ping_mesh(seed: u64, count: usize, degree: usize, time: Duration) -> (u64, Stats, Pings) {
     let mut sim = Sim::new(seed);
-    let _ = sim.links().latency(ms(20)).jitter(ms(30));
+    sim.links().latency(ms(20)).jitter(ms(30));
     let pings = Arc::new(Mutex::new(Pings::default()));
     let shared = pings.clone();
     let all: Vec<HostId> = (0..count).map(|_| sim.host()).collect();
@@ -152,6 +152,42 @@ fn real_nodes_replay_from_their_seed() {
     let first = ping_mesh(5, 20, 4, secs(60));
     assert_eq!(first, ping_mesh(5, 20, 4, secs(60)));
     assert_ne!(first.0, ping_mesh(6, 20, 4, secs(60)).0);
+}
+
+/// Three callers take turns to ping one peer, on a machine that is fast or slow.
+fn turns(machine_pause: Duration) -> (u64, Vec<usize>) {
+    use peerkit::Runtime;
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()].map(|host| sim.runtime(host));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (dialer, listener) = sim.block_on(async { (host(one.clone()).await, host(two).await) });
+    let peer = sim.block_on(dialer.connect(&listener.addrs()[0])).unwrap();
+    for caller in 0..3 {
+        let (dialer, order) = (dialer.clone(), order.clone());
+        one.spawn(Box::pin(async move {
+            for _ in 0..20 {
+                dialer.ping().ping(peer).await.unwrap();
+                lock(&order).push(caller);
+            }
+        }));
+    }
+    let slow = one.clone();
+    one.spawn(Box::pin(async move {
+        for _ in 0..100 {
+            sleep(&slow, ms(5)).await;
+            std::thread::sleep(machine_pause);
+        }
+    }));
+    sim.run_for(secs(60));
+    let order = lock(&order).clone();
+    (sim.trace_hash(), order)
+}
+
+#[test]
+fn the_speed_of_the_machine_does_not_show_when_callers_take_turns() {
+    let (fast, slow) = (turns(Duration::ZERO), turns(ms(1)));
+    assert_eq!(fast.1.len(), 60);
+    assert_eq!(fast, slow);
 }
 
 #[test]

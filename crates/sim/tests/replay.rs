@@ -23,7 +23,7 @@ use peerkit_sim::{Sim, Stats, seeds};
 /// Twenty hosts talk over a bad network, some of them with interruptions.
 fn busy(seed: u64) -> (u64, Stats) {
     let mut sim = Sim::new(seed);
-    let _ = sim.links().jitter(ms(20)).bandwidth(1_000_000);
+    sim.links().jitter(ms(20)).bandwidth(1_000_000);
     let all = Rc::new(RefCell::new(Vec::new()));
     let hosts = sim.hosts(20, |node| async move {
         let runtime = node.runtime();

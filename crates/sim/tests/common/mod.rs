@@ -53,7 +53,7 @@ impl Pair {
         let mut sim = Sim::new(1);
         let hosts = [sim.host(), sim.host()];
         let runtimes = hosts.map(|host| sim.runtime(host));
-        let _ = sim.links().latency(latency);
+        sim.links().latency(latency);
         setup(&mut sim);
         let mut socket = listen(&runtimes[1]);
         let connecting = async { connect(&runtimes[0], hosts[1]).await.unwrap() };

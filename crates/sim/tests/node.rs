@@ -191,6 +191,20 @@ fn the_speed_of_the_machine_does_not_show_when_callers_take_turns() {
 }
 
 #[test]
+fn an_idle_connection_stays_open_for_hours() {
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()].map(|host| sim.runtime(host));
+    sim.set_patience(secs(20_000));
+    sim.block_on(async {
+        let (dialer, listener) = (host(one.clone()).await, host(two.clone()).await);
+        dialer.connect(&multiaddr(two.host())).await.unwrap();
+        sleep(&one, secs(10_000)).await;
+        assert_eq!(dialer.connections().len(), 1);
+        assert_eq!(listener.connections().len(), 1);
+    });
+}
+
+#[test]
 fn a_partition_ends_connections_and_after_it_they_can_be_made_again() {
     let mut sim = Sim::new(1);
     let hosts = [sim.host(), sim.host()];

@@ -50,6 +50,8 @@ pub(super) struct Outlook {
     pub(super) timeout: Option<Instant>,
     pub(super) may_read: bool,
     pub(super) ended: Option<ConnectionError>,
+    /// The machine's time had come: it may have something to send.
+    pub(super) timed_out: bool,
 }
 
 impl Shared {
@@ -260,7 +262,9 @@ impl Shared {
         unread_answers_max: usize,
     ) -> Result<Outlook, ConnectionError> {
         self.quietly(|state, now| {
-            if state.session.poll_timeout().is_some_and(|at| at <= now) && state.ended.is_none() {
+            let due = state.session.poll_timeout().is_some_and(|at| at <= now);
+            let timed_out = due && state.ended.is_none();
+            if timed_out {
                 state.session.handle_timeout(now)?;
             }
             let may_read =
@@ -271,6 +275,7 @@ impl Shared {
                 timeout: state.session.poll_timeout(),
                 may_read,
                 ended: state.ended.clone(),
+                timed_out,
             })
         })
     }

@@ -127,7 +127,7 @@ impl Driver {
             }
             let received = outlook.may_read && self.receive(cx)?;
             let fired = self.poll_alarm(cx, outlook.timeout)?;
-            if !received && !fired {
+            if !received && !fired && !outlook.timed_out {
                 return Ok(Progress::Wait);
             }
         }

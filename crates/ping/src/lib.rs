@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod ping;
 mod responder;
+mod turns;
 
 pub use config::Config;
 pub use error::PingError;

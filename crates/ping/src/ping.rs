@@ -12,7 +12,7 @@ use peerkit_core::{PeerId, ResetCode, Runtime, lock, with_deadline};
 use peerkit_swarm::{DialTarget, Host, Stream};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::{Config, PING_LEN, PROTOCOL, PingError, responder::Responder};
+use crate::{Config, PING_LEN, PROTOCOL, PingError, responder::Responder, turns::Turns};
 
 /// Measures round trips to peers, and answers their pings.
 ///
@@ -95,7 +95,7 @@ impl Pinger {
     ///
     /// Cancel safety: dropping the future resets the stream; the next ping opens another one.
     pub async fn ping(&mut self) -> Result<Duration, PingError> {
-        let mut turn = self.slot.stream.lock().await;
+        let mut turn = self.slot.stream.take().await;
         if let Some(stream) = turn.take() {
             match self.slot.exchange(stream, &mut turn).await {
                 // The remote had closed a stream that was idle for long: no sign of trouble.
@@ -137,7 +137,7 @@ impl Slots {
         let slot = Arc::new(Slot {
             peer,
             slots: self.clone(),
-            stream: async_lock::Mutex::default(),
+            stream: Turns::new(None),
         });
         open.insert(peer, Arc::downgrade(&slot));
         slot
@@ -159,12 +159,19 @@ impl fmt::Debug for Slots {
 }
 
 /// The place of the one outbound ping stream of a peer.
-#[derive(Debug)]
 struct Slot {
     peer: PeerId,
     slots: Arc<Slots>,
     /// Taken out while it is in use: what a cancelled ping has left is not used again.
-    stream: async_lock::Mutex<Option<Stream>>,
+    stream: Turns<Option<Stream>>,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Slot {
@@ -193,7 +200,7 @@ impl Slot {
 
     /// Ends the stream in good order: a stream that is just dropped would be reset.
     async fn close(&self) {
-        let mut turn = self.stream.lock().await;
+        let mut turn = self.stream.take().await;
         let Some(mut stream) = turn.take() else {
             return;
         };

@@ -1,0 +1,120 @@
+//! The table at the end.
+
+use std::time::Duration;
+
+use peerkit_sim::Stats;
+
+use crate::node::Counts;
+
+/// What came of one run.
+pub(crate) struct Outcome {
+    pub(crate) seed: u64,
+    pub(crate) virtual_time: Duration,
+    pub(crate) wall_time: Duration,
+    /// Nodes with a neighbour that each has to reach in the end.
+    pub(crate) pairs: usize,
+    pub(crate) trace_hash: u64,
+    pub(crate) stats: Stats,
+    pub(crate) counts: Counts,
+}
+
+impl Outcome {
+    /// Every node reached all its neighbours in the end, nothing panicked, and it can be replayed.
+    fn is_good(&self) -> bool {
+        let sound = self.stats.panics == 0 && self.stats.foreign_wake_ups == 0;
+        sound && self.counts.answered.len() == self.pairs
+    }
+
+    /// The round trip that so many per cent of all pings did not exceed.
+    fn percentile(&self, percent: usize) -> String {
+        let sorted = &self.counts.round_trips;
+        let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(place).map_or("-".into(), |micros| {
+            format!("{:.1}", f64::from(*micros) / 1000.0)
+        })
+    }
+
+    fn cells(&self) -> [String; 12] {
+        let verdict = if self.is_good() { "good" } else { "BAD" };
+        [
+            self.seed.to_string(),
+            format!("{:.0}", self.virtual_time.as_secs_f64()),
+            format!("{:.1}", self.wall_time.as_secs_f64()),
+            self.counts.pings.to_string(),
+            self.counts.pings_failed.to_string(),
+            self.counts.dials_failed.to_string(),
+            format!("{}/{}", self.counts.answered.len(), self.pairs),
+            format!("{} {}", self.percentile(50), self.percentile(99)),
+            self.stats.packets.to_string(),
+            self.stats.tasks_peak.to_string(),
+            format!("{:016x}", self.trace_hash),
+            verdict.to_owned(),
+        ]
+    }
+}
+
+/// The outcomes of all runs.
+#[derive(Default)]
+pub(crate) struct Report {
+    rows: Vec<[String; 12]>,
+    bad: Vec<u64>,
+}
+
+impl Report {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        self.rows.push(outcome.cells());
+        if !outcome.is_good() {
+            self.bad.push(outcome.seed);
+        }
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        self.bad.is_empty()
+    }
+
+    pub(crate) fn print(&self) {
+        let widths = self.widths();
+        print_row(&HEADER.map(str::to_owned), &widths);
+        self.rows.iter().for_each(|row| print_row(row, &widths));
+        for seed in &self.bad {
+            println!("run it again with --seed {seed}");
+        }
+    }
+
+    fn widths(&self) -> [usize; 12] {
+        let mut widths = HEADER.map(str::len);
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.len().max(*width);
+            }
+        }
+        widths
+    }
+}
+
+fn print_row(cells: &[String; 12], widths: &[usize; 12]) {
+    let cells = cells.iter().zip(widths);
+    let line: Vec<_> = cells
+        .map(|(cell, width)| format!("{cell:>width$}"))
+        .collect();
+    println!("{}", line.join("  "));
+}
+
+const HEADER: [&str; 12] = [
+    "seed",
+    "virtual s",
+    "wall s",
+    "pings",
+    "failed",
+    "dials failed",
+    "reached",
+    "p50 p99 ms",
+    "packets",
+    "tasks peak",
+    "trace hash",
+    "",
+];

@@ -52,8 +52,6 @@ pub(super) struct Outlook {
     /// The machine has seen the time come, and may have something to send.
     pub(super) timed_out: bool,
     pub(super) ended: Option<ConnectionError>,
-    /// The machine's time had come: it may have something to send.
-    pub(super) timed_out: bool,
 }
 
 impl Shared {
@@ -278,7 +276,6 @@ impl Shared {
                 may_read,
                 timed_out,
                 ended: state.ended.clone(),
-                timed_out,
             })
         })
     }

@@ -13,8 +13,9 @@ pub(crate) struct BuildCost {
     pub(crate) binary_bytes: u64,
 }
 
-/// The programs, by their folders in `interop/build-cost`.
-const PROGRAMS: [&str; 2] = ["peerkit", "rust-libp2p"];
+/// The programs, by their folders in `interop/build-cost`. The second has the same four key types
+/// as the first, the third has one.
+const PROGRAMS: [&str; 3] = ["peerkit", "rust-libp2p", "rust-libp2p-ed25519"];
 
 /// Builds each program from nothing, with all dependencies downloaded before.
 pub(crate) fn measure(root: &Path) -> Result<Vec<BuildCost>> {

@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Passed when ours is the cheaper one, in crates and in CPU time.
+/// Passed when ours is cheaper, in crates and in CPU time, than the one with the same key types.
 fn measure_build_cost(root: &Path) -> Result<Tally> {
     let costs = build_cost::measure(root)?;
     build_cost::print(&costs);

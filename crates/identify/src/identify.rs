@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use peerkit_core::{Multiaddr, PeerId, lock};
-use peerkit_swarm::{DialTarget, Host, Stream};
+use peerkit_swarm::{DialTarget, Host, OpenStreamError, Stream};
 
 use crate::{
     Config, IdentifyError, IdentifyEvents, Info, PROTOCOL, PUSH_PROTOCOL, service::Service,
@@ -49,14 +49,18 @@ impl Identify {
     /// Asks a peer who it is, also when that is known; connects first if need be.
     ///
     /// The answer is remembered and reported as an event, as if the node had asked of its own accord.
+    /// A peer is asked one question at a time, since some take no second one meanwhile. What it
+    /// answers to a question that was put after this call began is the answer to this call as well.
     ///
     /// Cancel safety: dropping the future resets the stream; the connection stays.
     pub async fn identify(
         &self,
         target: impl Into<DialTarget>,
     ) -> Result<Arc<Info>, IdentifyError> {
-        let stream = self.host.open_stream(target, &PROTOCOL).await?;
-        self.shared.ask(stream).await
+        let since = self.shared.turns.tick();
+        let peer = self.host.connect(target).await;
+        let peer = peer.map_err(OpenStreamError::Dial)?;
+        self.shared.ask(peer, since).await
     }
 
     /// What is learned from now on. The stream is bounded; a slow reader is told what it missed.

@@ -15,6 +15,7 @@ mod scope;
 mod service;
 mod shared;
 mod sources;
+mod turns;
 
 pub use codec::{DecodeError, Decoder, MAX_MESSAGE_LEN, MAX_MESSAGES, Message};
 pub use config::Config;

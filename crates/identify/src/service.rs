@@ -13,7 +13,7 @@ use peerkit_core::{PeerId, Timer, lock};
 use peerkit_swarm::{ConnectionId, Events, Host, HostEvent};
 
 use crate::{
-    IdentifyError, IdentifyEvent, PROTOCOL, PUSH_PROTOCOL,
+    IdentifyEvent, PUSH_PROTOCOL,
     jobs::{Job, Jobs},
     shared::Shared,
 };
@@ -169,7 +169,7 @@ impl Drop for Service {
 async fn work(shared: Arc<Shared>, job: Job) {
     match job {
         Job::Identify(peer) => {
-            if let Err(error) = identify(&shared, peer).await {
+            if let Err(error) = shared.ask(peer, shared.turns.tick()).await {
                 tracing::debug!(target: "peerkit::identify", %peer, %error, "a peer was not identified");
                 let error = Arc::new(error);
                 shared.bus.emit(IdentifyEvent::Failed { peer, error });
@@ -177,17 +177,6 @@ async fn work(shared: Arc<Shared>, job: Job) {
         }
         Job::Push(peer) => push(&shared, peer).await,
     }
-}
-
-async fn identify(shared: &Shared, peer: PeerId) -> Result<(), IdentifyError> {
-    // The host is held no longer than it takes to open the stream.
-    let stream = {
-        let host = connected_host(shared, peer);
-        let host = host.ok_or(IdentifyError::Disconnected { peer })?;
-        host.open_stream(peer, &PROTOCOL).await?
-    };
-    shared.ask(stream).await?;
-    Ok(())
 }
 
 async fn push(shared: &Shared, peer: PeerId) {

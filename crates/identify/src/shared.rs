@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use peerkit_core::{ConnectionInfo, PeerId, ResetCode, Runtime, lock};
+use peerkit_core::{ConnectionInfo, PeerId, ResetCode, Runtime, lock, with_deadline};
 use peerkit_swarm::{Host, Stream, WeakHost};
 
 use crate::{
-    Config, IdentifyError, IdentifyEvent, Info, Message,
+    Config, IdentifyError, IdentifyEvent, Info, Message, PROTOCOL,
     event::EventBus,
     exchange::{receive, send},
     known::Known,
@@ -18,6 +18,7 @@ use crate::{
     observed::Observation,
     scope::Scope,
     sources::{Source, Sources},
+    turns::{Tick, Turns},
 };
 
 /// Holds no [`Host`], so that it keeps no node alive.
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) known: Mutex<Known>,
     pub(crate) local: Local,
     sources: Mutex<Sources>,
+    pub(crate) turns: Turns,
     asked: StreamCounts,
     pushed: StreamCounts,
 }
@@ -43,14 +45,37 @@ impl Shared {
             known: Mutex::default(),
             local: Local::new(&config),
             sources: Mutex::new(Sources::new(config.push_burst, config.push_interval)),
+            turns: Turns::default(),
             asked: StreamCounts::default(),
             pushed: StreamCounts::default(),
             config,
         }
     }
 
-    /// Asks the remote of a stream who it is.
-    pub(crate) async fn ask(&self, stream: Stream) -> Result<Arc<Info>, IdentifyError> {
+    /// Asks a peer that is connected who it is, once nobody else asks it, unless what it answers them was
+    /// asked after `since`. The waiting and the asking have one deadline.
+    pub(crate) async fn ask(&self, peer: PeerId, since: Tick) -> Result<Arc<Info>, IdentifyError> {
+        let limit = self.config.timeout;
+        let asking = async {
+            let turn = self.turns.take(peer).await;
+            if let Some(info) = turn.answered_since(since) {
+                return Ok(info);
+            }
+            let info = self.ask_now(peer).await?;
+            turn.end(info.clone());
+            Ok(info)
+        };
+        let outcome = with_deadline(self.runtime.as_ref(), limit, asking).await;
+        outcome.unwrap_or(Err(IdentifyError::Timeout { peer, limit }))
+    }
+
+    async fn ask_now(&self, peer: PeerId) -> Result<Arc<Info>, IdentifyError> {
+        // The host is held no longer than it takes to open the stream.
+        let stream = {
+            let host = self.host.upgrade().filter(|host| host.is_connected(&peer));
+            let host = host.ok_or(IdentifyError::Disconnected { peer })?;
+            host.open_stream(peer, &PROTOCOL).await?
+        };
         let (connection, id) = (stream.connection_info().clone(), stream.connection_id());
         let message = receive(self.runtime.as_ref(), self.config.timeout, stream).await?;
         let mut info = Info::of(&connection);

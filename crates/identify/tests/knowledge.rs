@@ -3,10 +3,14 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use common::{MOMENT, listen, next_about, push, quick, run, says};
-use futures::{FutureExt, StreamExt};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
+use peerkit_core::{ResetCode, sleep_until};
 use peerkit_identify::{Identify, IdentifyEvent, Message, PROTOCOL, PUSH_PROTOCOL};
 use peerkit_swarm::{HostConfig, HostEvent, Stream};
 
@@ -58,6 +62,39 @@ fn a_peer_may_be_asked_by_its_address_alone_and_again() {
         let again = identify.identify(info.peer).await.unwrap();
         assert!(again.supports("/new/1"));
         assert_eq!(again.signed_record, info.signed_record);
+    });
+}
+
+/// js-libp2p resets a second identify stream of a connection.
+#[test]
+fn a_remote_that_takes_one_question_at_a_time_is_never_asked_two() {
+    run(|net| async move {
+        let (remote, addr) = net.listener().await;
+        let (open, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (runtime, count) = (net.runtime.clone(), asked.clone());
+        remote.set_stream_handler(&PROTOCOL, move |mut stream: Stream| {
+            let (runtime, open) = (runtime.clone(), open.clone());
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                if open.fetch_add(1, Ordering::SeqCst) > 0 {
+                    stream.reset(ResetCode::LIMIT_EXCEEDED);
+                    return Ok(());
+                }
+                sleep_until(runtime.as_ref(), runtime.now() + MOMENT).await;
+                stream.write_all(&Message::default().encode()).await?;
+                open.fetch_sub(1, Ordering::SeqCst);
+                stream.close().await?;
+                stream.read(&mut [0; 1]).await.map(drop)
+            }
+        });
+        let identify = Identify::spawn(&net.host(), quick());
+        let questions = [&addr; 5].map(|addr| identify.identify(addr));
+        let answers = futures::future::join_all(questions).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        // All of them, and the node that asks of its own accord, wanted the same.
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        identify.identify(remote.local_peer()).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     });
 }
 

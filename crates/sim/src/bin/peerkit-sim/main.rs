@@ -21,8 +21,8 @@ struct Arguments {
     /// How many nodes; at least two.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     nodes: u32,
-    /// The connections that each node makes.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// The connections of each node, half of which it dials. It pings all its neighbours.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     degree: u32,
     /// Virtual minutes; nodes need some of them to find each other again.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=100_000))]

@@ -1,4 +1,4 @@
-//! The node that every scenario runs: it dials its neighbours and pings them every 15 s.
+//! The node that every scenario runs: it reaches its neighbours and pings them every 15 s.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use peerkit::{
-    Host, Keypair, Multiaddr, Runtime,
+    DialTarget, Host, Keypair, Multiaddr, Runtime,
     core::{Task, lock, sleep_until},
 };
 use peerkit_sim::{HostId, Node, SimRuntime};
@@ -26,8 +26,17 @@ pub(crate) struct Counts {
 
 pub(crate) type Shared = Arc<Mutex<Counts>>;
 
-/// The program of a host. `neighbours` are whom it dials.
-pub(crate) async fn run(node: Node, neighbours: Vec<HostId>, counts: Shared) {
+/// Whom a node has a connection with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) host: HostId,
+    /// Whether this side dials first, so that two neighbours share one connection. The other
+    /// one dials as well when there is none after a while.
+    pub(crate) dials: bool,
+}
+
+/// The program of a host.
+pub(crate) async fn run(node: Node, neighbours: Vec<Neighbour>, counts: Shared) {
     let runtime = node.runtime();
     let listen = address(node.id());
     let host = Host::builder()
@@ -38,11 +47,17 @@ pub(crate) async fn run(node: Node, neighbours: Vec<HostId>, counts: Shared) {
         .await
         .expect("the port of a host that was just started is free");
     // Nobody starts at the same moment as everybody else.
-    pause(&runtime, WARM_UP.mul_f64(fraction(&runtime))).await;
+    let start = WARM_UP.mul_f64(fraction(&runtime));
     let pinging = neighbours.into_iter().map(|neighbour| {
         let (host, counts, clock) = (host.clone(), counts.clone(), runtime.clone());
+        let patience = if neighbour.dials {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        };
         Task::spawn(&runtime, async move {
-            ping(host, clock, neighbour, counts).await
+            pause(&clock, start + patience).await;
+            ping(host, clock, neighbour.host, counts).await
         })
     });
     let pinging: Vec<_> = pinging.collect();
@@ -53,8 +68,10 @@ pub(crate) async fn run(node: Node, neighbours: Vec<HostId>, counts: Shared) {
 
 /// Pings a neighbour for ever; dials again when the connection is lost.
 async fn ping(host: Host, runtime: SimRuntime, neighbour: HostId, counts: Shared) {
+    let peer = identity(neighbour).public().to_peer_id();
+    let target = DialTarget::new(peer, vec![address(neighbour)]);
     loop {
-        match host.ping().open(&address(neighbour)).await {
+        match host.ping().open(target.clone()).await {
             Err(_) => lock(&counts).dials_failed += 1,
             Ok(mut pinger) => {
                 while let Ok(time) = pinger.ping().await {
@@ -99,7 +116,9 @@ fn fraction(runtime: &SimRuntime) -> f64 {
     f64::from(runtime.seed()[0]) / 256.0
 }
 
-pub(crate) const WARM_UP: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(10);
+/// By then whoever dials first has connected.
+const PATIENCE: Duration = Duration::from_secs(12);
 const INTERVAL: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(5);
 const PORT: u16 = 4001;

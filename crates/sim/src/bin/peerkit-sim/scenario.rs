@@ -11,7 +11,7 @@ use peerkit::core::lock;
 use peerkit_sim::{HostId, Node, Sim};
 
 use crate::{
-    node::{self, Shared},
+    node::{self, Neighbour, Shared},
     report::Outcome,
 };
 
@@ -41,8 +41,10 @@ pub(crate) fn run(
         .latency(milliseconds(30))
         .jitter(milliseconds(20));
     let shared = counts.clone();
+    let mesh = mesh(count, degree);
+    let pairs = mesh.iter().map(Vec::len).sum();
     let hosts = sim.hosts(count, move |node: Node| {
-        let neighbours = neighbours(node.index(), count, degree);
+        let neighbours = mesh[node.index()].clone();
         node::run(node, neighbours, shared.clone())
     });
     match scenario {
@@ -62,20 +64,40 @@ pub(crate) fn run(
         seed,
         virtual_time: sim.elapsed(),
         wall_time: begin.elapsed(),
-        pairs: count * degree.min(count - 1),
+        pairs,
         trace_hash: sim.trace_hash(),
         stats: sim.stats(),
         counts,
     }
 }
 
-/// Whom a node dials: so many others, evenly over the ring of all nodes.
-fn neighbours(index: usize, count: usize, degree: usize) -> Vec<HostId> {
+/// The neighbours of all nodes: each has `degree` of them (one less when neither number is even), half of
+/// which it dials. The distances to them are spread evenly over the ring of all nodes.
+fn mesh(count: usize, degree: usize) -> Vec<Vec<Neighbour>> {
     let degree = degree.min(count - 1);
-    let others = (0..degree).map(|step| (index + 1 + step * (count - 1) / degree) % count);
-    others
-        .filter_map(|other| u32::try_from(other).ok().map(HostId::new))
-        .collect()
+    let mut mesh = vec![Vec::with_capacity(degree); count];
+    let mut join = |from: usize, to: usize| {
+        mesh[from].push(neighbour(to, true));
+        mesh[to].push(neighbour(from, false));
+    };
+    let (near, pairs) = ((count - 1) / 2, degree / 2);
+    for step in 0..pairs {
+        let distance = 1 + step * near / pairs;
+        (0..count).for_each(|from| join(from, (from + distance) % count));
+    }
+    // The one that is left is the opposite one, if there is such a node.
+    if degree % 2 == 1 && count.is_multiple_of(2) {
+        (0..count / 2).for_each(|from| join(from, from + count / 2));
+    }
+    mesh
+}
+
+fn neighbour(index: usize, dials: bool) -> Neighbour {
+    let host = u32::try_from(index).expect("there are fewer nodes than numbers");
+    Neighbour {
+        host: HostId::new(host),
+        dials,
+    }
 }
 
 fn split(sim: &mut Sim, hosts: &[HostId], time: Duration) {
@@ -125,4 +147,34 @@ fn watch(sim: &mut Sim, seed: u64, time: Duration) -> ProgressBar {
 )]
 fn wall_clock() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_has_as_many_neighbours_as_were_asked_for_and_they_know_it() {
+        for (count, degree, expected) in [
+            (2, 1, 1),
+            (2, 64, 1),
+            (3, 2, 2),
+            (5, 3, 2),
+            (9, 64, 8),
+            (10, 3, 3),
+            (64, 64, 63),
+            (200, 8, 8),
+            (1000, 8, 8),
+            (1001, 64, 64),
+        ] {
+            for (index, neighbours) in mesh(count, degree).iter().enumerate() {
+                let mut hosts: Vec<_> = neighbours.iter().map(|it| it.host).collect();
+                hosts.sort_unstable();
+                hosts.dedup();
+                assert_eq!(hosts.len(), expected, "{count} {degree}");
+                assert!(!hosts.iter().any(|host| host.index() == index));
+                assert_eq!(neighbours.len(), expected);
+            }
+        }
+    }
 }

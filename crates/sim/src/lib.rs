@@ -19,6 +19,7 @@ mod executor;
 mod faults;
 mod host;
 mod link;
+mod nat;
 mod ports;
 mod queue;
 mod runtime;
@@ -34,6 +35,7 @@ mod world;
 
 pub use host::{HostId, Node};
 pub use link::LinkConfig;
+pub use nat::{NatBehavior, NatConfig, NatStats, PortAllocation, Unsolicited};
 pub use runtime::SimRuntime;
 pub use seeds::seeds;
 pub use setup::LinkSetup;

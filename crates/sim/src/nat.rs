@@ -395,5 +395,5 @@ fn timeout(config: &NatConfig, protocol: Protocol, progress: Progress) -> u64 {
     nanos(timeout)
 }
 
-/// spec: RFC 4787, section 4.2.2, REQ-3: well-known ports stay out of it.
+/// spec: RFC 4787, section 4.2.1, REQ-3: well-known ports stay out of it.
 const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;

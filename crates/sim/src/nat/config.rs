@@ -158,7 +158,8 @@ pub struct NatStats {
     pub sessions: usize,
     /// Packets that were dropped for want of a port or of room in a table.
     pub exhausted: u64,
-    /// Packets from inside that were dropped or refused because they belong to nothing.
+    /// Packets from inside that were dropped or refused because they belong to nothing, or because
+    /// there is no hairpinning.
     pub outbound_unknown: u64,
     /// Packets from outside that were dropped or refused because there is no mapping, or the filter forbids them.
     pub inbound_unknown: u64,

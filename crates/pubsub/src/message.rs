@@ -1,8 +1,8 @@
-//! Messages and their ids.
-
-use std::fmt;
+//! Messages.
 
 use bytes::Bytes;
+
+use peerkit_core::PeerId;
 
 use crate::Topic;
 
@@ -32,36 +32,9 @@ pub struct Message {
     pub encoded: Bytes,
 }
 
-/// What makes a message the same message; a few raw bytes, cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MessageId(Bytes);
-
-impl MessageId {
-    /// The id itself.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Without a copy.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl<T: Into<Bytes>> From<T> for MessageId {
-    fn from(bytes: T) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MessageId({self})")
+impl Message {
+    /// The author, if the message names one and the name is a peer id.
+    pub fn author(&self) -> Option<PeerId> {
+        PeerId::from_bytes(self.from.as_ref()?).ok()
     }
 }

@@ -149,7 +149,8 @@ pub enum RouterEvent {
 pub enum Verdict {
     /// It is delivered and forwarded.
     Accept,
-    /// It is neither; who has sent it is at fault.
+    /// It is neither; who has sent it is at fault. Its id is to be forgotten: a forged message must
+    /// not hide the true one.
     Reject,
     /// It is neither; nobody is at fault.
     Ignore,

@@ -23,7 +23,11 @@ pub(crate) fn storm(seed: u64) -> Outcome {
     let storm = dialers.iter().map(|dialer| async {
         let reach = join_all((0..calls).map(|_| until_reached(dialer, &address)));
         ends(dialer.runtime().as_ref(), PATIENCE, "the storm", reach).await;
-        assert_eq!(dialer.connections().len(), 1, "one dial serves all who wait");
+        assert_eq!(
+            dialer.connections().len(),
+            1,
+            "one dial serves all who wait"
+        );
     });
     trial.sim.block_on(join_all(storm));
     assert_eq!(target.connections().len(), count);
@@ -39,16 +43,25 @@ pub(crate) fn many(seed: u64) -> Outcome {
     let nobody: Vec<_> = (0..nobody).map(|_| trial.sim.host()).collect();
     let (dialer, others) = hosts.split_first().expect("there is at least the dialer");
     let reached = others.iter().map(|other| async {
-        let exchange = exchange(dialer, &other.addrs()[0], 1000);
+        let address = other.addrs().remove(0);
+        let exchange = exchange(dialer, address, 1000);
         let outcome = ends(dialer.runtime().as_ref(), PATIENCE, "a dial", exchange).await;
         outcome.expect("who is there is reached");
     });
     let missed = nobody.iter().map(|host| async {
         let dial = dialer.connect(full_address(*host));
-        let outcome = ends(dialer.runtime().as_ref(), PATIENCE, "a dial to nobody", dial).await;
+        let outcome = ends(
+            dialer.runtime().as_ref(),
+            PATIENCE,
+            "a dial to nobody",
+            dial,
+        )
+        .await;
         outcome.expect_err("there is nobody");
     });
-    trial.sim.block_on(join(join_all(reached), join_all(missed)));
+    trial
+        .sim
+        .block_on(join(join_all(reached), join_all(missed)));
     assert_eq!(dialer.connections().len(), others.len());
     trial.end(hosts)
 }
@@ -88,14 +101,15 @@ pub(crate) fn each_other(seed: u64) -> Outcome {
 }
 
 async fn talk(from: &Host, to: &Host) {
-    let exchange = exchange(from, &to.addrs()[0], 1000);
+    let exchange = exchange(from, to.addrs().remove(0), 1000);
     let outcome = ends(from.runtime().as_ref(), PATIENCE, "an exchange", exchange).await;
     outcome.expect("both are there");
 }
 
 /// Dials until it works. Whoever is refused is told so, and tries again a little later.
 async fn until_reached(dialer: &Host, address: &peerkit::Multiaddr) {
-    let runtime = dialer.runtime().as_ref();
+    let runtime = dialer.runtime().clone();
+    let runtime = runtime.as_ref();
     let step = Duration::from_millis(300 + u64::from(runtime.seed()[0]) * 10);
     loop {
         match ends(runtime, PATIENCE, "a dial", exchange(dialer, address, 100)).await {
@@ -114,7 +128,9 @@ fn nodes(trial: &mut Trial, count: usize) -> Vec<Host> {
             trial.sim.runtime(host)
         })
         .collect();
-    let starting = runtimes.into_iter().map(|runtime| node::start(runtime, muxer));
+    let starting = runtimes
+        .into_iter()
+        .map(|runtime| node::start(runtime, muxer));
     trial.sim.block_on(join_all(starting))
 }
 

@@ -12,7 +12,7 @@ use std::{
 use futures::future::join_all;
 use peerkit::{
     Host,
-    core::{Task, lock},
+    core::{Runtime, Task, lock},
 };
 use peerkit_sim::{HostId, Node, SimRuntime};
 use rand::{RngExt, seq::SliceRandom};
@@ -106,10 +106,17 @@ pub(crate) fn idle(seed: u64) -> Outcome {
     trial.sim.set_patience(secs(3600));
     let runtimes = [trial.sim.host(), trial.sim.host()].map(|host| trial.sim.runtime(host));
     let muxer = trial.muxer;
-    let hosts = trial.sim.block_on(join_all(runtimes.map(|it| node::start(it, muxer))));
+    let hosts = trial
+        .sim
+        .block_on(join_all(runtimes.map(|it| node::start(it, muxer))));
     let [one, other] = [&hosts[0], &hosts[1]];
     let address = other.addrs()[0].clone();
-    let connect = ends(one.runtime().as_ref(), secs(60), "a dial", one.connect(&address));
+    let connect = ends(
+        one.runtime().as_ref(),
+        secs(60),
+        "a dial",
+        one.connect(&address),
+    );
     trial.sim.block_on(connect).expect("both are there");
     for _ in 0..3 {
         let silence = trial.between(secs(1), secs(7200));
@@ -146,7 +153,12 @@ impl Mesh {
         let (known, muxer) = (shared.clone(), trial.muxer);
         let hosts = trial.sim.hosts(count, move |node: Node| {
             let next = |step| HostId::new(((node.index() + step) % count) as u32);
-            run(node.runtime(), (1..=degree).map(next).collect(), muxer, known.clone())
+            run(
+                node.runtime(),
+                (1..=degree).map(next).collect(),
+                muxer,
+                known.clone(),
+            )
         });
         let mut mesh = Self {
             trial,
@@ -192,13 +204,7 @@ async fn run(runtime: SimRuntime, neighbours: Vec<HostId>, muxer: Muxer, shared:
     ends(&runtime, secs(10), "closing", host.close()).await;
 }
 
-async fn talk(
-    host: &Host,
-    runtime: &SimRuntime,
-    neighbour: HostId,
-    muxer: Muxer,
-    shared: &Shared,
-) {
+async fn talk(host: &Host, runtime: &SimRuntime, neighbour: HostId, muxer: Muxer, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
         let len = 1 << (runtime.seed()[0] % 16);
         let target = full_address(neighbour);

@@ -56,7 +56,7 @@ pub(crate) fn full_address(host: HostId) -> Multiaddr {
 pub(crate) enum Failure {
     Open(OpenStreamError),
     Stream(io::Error),
-    /// The stream ended too early.
+    /// The stream ended too early, as if the remote had meant it.
     Short(usize),
     Wrong,
     /// The application gave up.
@@ -69,8 +69,8 @@ impl Failure {
         match self {
             Self::Open(error) => is_innocent(error.fault()),
             Self::Stream(error) => stream_error(error).is_some_and(|it| is_innocent(it.fault())),
-            Self::Short(_) | Self::GivenUp => true,
-            Self::Wrong => false,
+            Self::GivenUp => true,
+            Self::Short(_) | Self::Wrong => false,
         }
     }
 }
@@ -131,7 +131,7 @@ pub(crate) async fn ends<T>(
     operation: impl Future<Output = T>,
 ) -> T {
     let outcome = with_deadline(runtime, limit, operation).await;
-    outcome.unwrap_or_else(|_| panic!("{what} has not ended after {limit:?}"))
+    outcome.unwrap_or_else(|| panic!("{what} has not ended after {limit:?}"))
 }
 
 pub(crate) async fn pause(runtime: &dyn Runtime, time: Duration) {

@@ -1,6 +1,6 @@
 //! A middleman that passes bytes on, and cuts a connection after exactly so many of them.
 
-use std::{future::poll_fn, io, net::SocketAddr, sync::Arc};
+use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Mutex};
 
 use futures::{
     AsyncReadExt, AsyncWriteExt,
@@ -55,18 +55,22 @@ pub(crate) async fn relay(
     let mut listener = runtime.listen_tcp(addr(runtime.host()), TcpOptions::default())?;
     let accepted = poll_fn(|cx| listener.poll_accept(cx)).await?;
     drop(listener);
-    let connected = runtime.connect_tcp(addr(target), TcpOptions::default()).await?;
+    let connected = runtime
+        .connect_tcp(addr(target), TcpOptions::default())
+        .await?;
     let (dialer, to_dialer) = accepted.io.split();
     let (from_listener, listener) = connected.io.split();
     let limit = |toward| cut.filter(|cut| cut.toward == toward).map(|cut| cut.after);
     let there = pump(dialer, listener, limit(Toward::Listener));
     let back = pump(from_listener, to_dialer, limit(Toward::Dialer));
-    let done = Arc::new(std::sync::Mutex::new(Some(done)));
+    let done = Mutex::new(Some(done));
     let tell = || {
         let done = peerkit::core::lock(&done).take();
-        done.into_iter().for_each(|done| drop(done.send(())));
+        // Fails when nobody waits for it.
+        done.map(|done| done.send(()));
     };
-    let first = select(std::pin::pin!(there), std::pin::pin!(back)).await;
+    let (there, back) = (pin!(there), pin!(back));
+    let first = select(there, back).await;
     let (ended, other) = match first {
         Either::Left((ended, other)) => (ended, Either::Left(other)),
         Either::Right((ended, other)) => (ended, Either::Right(other)),

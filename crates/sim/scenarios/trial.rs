@@ -1,11 +1,6 @@
 //! What every scenario begins and ends with.
 
-use std::{
-    cell::Cell,
-    panic,
-    sync::Once,
-    time::Duration,
-};
+use std::{cell::Cell, panic, sync::Once, time::Duration};
 
 use futures::future::join_all;
 use peerkit::Host;
@@ -50,7 +45,11 @@ impl Trial {
         let mut sim = Sim::new(seed);
         let mut rng = StdRng::seed_from_u64(seed);
         sim.links()
-            .latency(between(&mut rng, Duration::from_millis(1), Duration::from_millis(150)))
+            .latency(between(
+                &mut rng,
+                Duration::from_millis(1),
+                Duration::from_millis(150),
+            ))
             .jitter(between(&mut rng, Duration::ZERO, Duration::from_millis(30)))
             .bandwidth(rng.random_range(2_000_000..1_000_000_000));
         watch_panics();
@@ -94,7 +93,10 @@ impl Trial {
 fn check(sim: &mut Sim) {
     let stats = sim.stats();
     assert_eq!(stats.panics + PANICS.get(), 0, "no task panics");
-    assert_eq!(stats.foreign_wake_ups, 0, "nothing happens on other threads");
+    assert_eq!(
+        stats.foreign_wake_ups, 0,
+        "nothing happens on other threads"
+    );
 }
 
 /// A node catches the panics of its tasks; here they count all the same.

@@ -89,8 +89,8 @@ impl Trace {
         for subject in subjects {
             self.hash = mix(self.hash, subject);
         }
-        // Polls and timers are in the hash, but would fill the list.
-        if matches!(kind, Kind::Polled | Kind::Timer) {
+        // Polls, timers and the script are in the hash, but would fill the list.
+        if matches!(kind, Kind::Polled | Kind::Timer | Kind::Scripted) {
             return;
         }
         if self.last.len() == KEPT {

@@ -108,6 +108,9 @@ enum Direction {
 /// A session by its mapping and its remote.
 type SessionId = (Protocol, u16, SocketAddr);
 
+/// A session by its internal endpoint and its remote.
+type Flow = (Protocol, SocketAddr, SocketAddr);
+
 /// The box.
 pub(crate) struct Nat {
     config: NatConfig,
@@ -116,6 +119,8 @@ pub(crate) struct Nat {
     next_port: u16,
     mappings: BTreeMap<(Protocol, u16), Mapping>,
     ports: BTreeMap<Key, u16>,
+    /// The public port of a session, by its internal and its remote endpoint.
+    flows: BTreeMap<Flow, u16>,
     deadlines: BTreeSet<(u64, SessionId)>,
     stats: NatStats,
 }
@@ -129,6 +134,7 @@ impl Nat {
             next_port: *PORTS.start(),
             mappings: BTreeMap::new(),
             ports: BTreeMap::new(),
+            flows: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             stats: NatStats::default(),
         }
@@ -143,8 +149,10 @@ impl Nat {
         }
         let protocol = packet.kind.protocol();
         let key = self.key(protocol, packet.source, packet.target);
-        let known = self.ports.get(&key).copied();
-        let tracked = known.is_some_and(|port| self.has((protocol, port, packet.target)));
+        // Answers leave by the port at which their session came in, whatever a new one would get.
+        let flow = self.flows.get(&(protocol, packet.source, packet.target));
+        let tracked = flow.is_some();
+        let known = flow.or_else(|| self.ports.get(&key)).copied();
         if !tracked && !packet.kind.opens() {
             self.stats.outbound_unknown += 1;
             return self.unsolicited(packet.kind);
@@ -166,19 +174,19 @@ impl Nat {
     pub(crate) fn handle_inbound(&mut self, packet: Packet, now: u64) -> Verdict {
         self.expire(now);
         let protocol = packet.kind.protocol();
-        let session = (protocol, packet.target.port(), packet.source);
-        let mapping = self.mappings.get(&(protocol, packet.target.port()));
-        let tracked = self.has(session);
-        let admitted = mapping.filter(|mapping| {
+        let port = packet.target.port();
+        let mapping = self.mappings.get(&(protocol, port));
+        let tracked = mapping.is_some_and(|mapping| mapping.sessions.contains_key(&packet.source));
+        let mapping = mapping.filter(|mapping| {
             tracked || (packet.kind.opens() && self.admits(mapping, packet.source))
         });
-        let Some(internal) = admitted.map(|mapping| mapping.key.internal) else {
+        let Some(internal) = mapping.map(|mapping| mapping.key.internal) else {
             self.stats.inbound_unknown += 1;
             return self.unsolicited(packet.kind);
         };
         let refreshes = protocol == Protocol::Tcp || self.config.udp_inbound_refresh;
-        let room = tracked || self.stats.sessions < self.config.sessions_max;
-        if refreshes && room {
+        if refreshes && (tracked || self.has_room((protocol, internal, packet.source))) {
+            let session = (protocol, port, packet.source);
             self.touch(session, packet.kind, Direction::Inbound, now);
         } else if protocol == Protocol::Tcp {
             self.stats.exhausted += 1;
@@ -187,14 +195,17 @@ impl Nat {
         Verdict::Pass(internal)
     }
 
-    /// Whether a packet from inside belongs to something that goes on. Changes nothing.
+    /// Whether a packet from inside belongs to a session. Changes nothing.
     pub(crate) fn knows_outbound(&self, packet: Packet, now: u64) -> bool {
         let protocol = packet.kind.protocol();
-        let key = self.key(protocol, packet.source, packet.target);
-        let port = self.ports.get(&key);
-        let mapping = port.and_then(|port| self.mappings.get(&(protocol, *port)));
-        let session = mapping.and_then(|mapping| mapping.sessions.get(&packet.target));
-        session.is_some_and(|session| session.expires > now)
+        let port = self.flows.get(&(protocol, packet.source, packet.target));
+        port.is_some_and(|port| self.lives((protocol, *port, packet.target), now))
+    }
+
+    /// Whether a packet from outside belongs to a session. Changes nothing.
+    pub(crate) fn knows_inbound(&self, packet: Packet, now: u64) -> bool {
+        let session = (packet.kind.protocol(), packet.target.port(), packet.source);
+        self.lives(session, now)
     }
 
     /// Who is behind a public port now, whoever asks.
@@ -207,6 +218,7 @@ impl Nat {
     pub(crate) fn reboot(&mut self) {
         self.mappings.clear();
         self.ports.clear();
+        self.flows.clear();
         self.deadlines.clear();
         self.next_port = *PORTS.start();
         self.stats.mappings = 0;
@@ -231,9 +243,16 @@ impl Nat {
         }
     }
 
-    fn has(&self, (protocol, port, remote): SessionId) -> bool {
+    fn lives(&self, (protocol, port, remote): SessionId, now: u64) -> bool {
         let mapping = self.mappings.get(&(protocol, port));
-        mapping.is_some_and(|mapping| mapping.sessions.contains_key(&remote))
+        let session = mapping.and_then(|mapping| mapping.sessions.get(&remote));
+        session.is_some_and(|session| session.expires > now)
+    }
+
+    /// Whether a session from outside can begin: the table is not full, and the same two endpoints
+    /// don't talk through another mapping.
+    fn has_room(&self, flow: Flow) -> bool {
+        self.stats.sessions < self.config.sessions_max && !self.flows.contains_key(&flow)
     }
 
     /// Whether the filter lets a remote in that has no session of its own.
@@ -308,7 +327,11 @@ impl Nat {
         let checked = former.map_or(expires, |former| former.min(expires));
         if former != Some(checked) {
             let moved = former.is_some_and(|former| self.deadlines.remove(&(former, id)));
-            self.stats.sessions += usize::from(!moved);
+            if !moved {
+                self.stats.sessions += 1;
+                self.flows
+                    .insert((protocol, mapping.key.internal, remote), port);
+            }
             self.deadlines.insert((checked, id));
         }
         let session = Session {
@@ -336,6 +359,7 @@ impl Nat {
                 continue;
             }
             mapping.sessions.remove(&remote);
+            self.flows.remove(&(protocol, mapping.key.internal, remote));
             self.stats.sessions -= 1;
             if mapping.sessions.is_empty() {
                 self.ports.remove(&mapping.key);

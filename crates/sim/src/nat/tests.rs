@@ -335,6 +335,36 @@ fn a_full_cone_lets_a_stranger_connect_and_talk() {
 }
 
 #[test]
+fn an_answer_leaves_by_the_port_at_which_the_question_came_in() {
+    let config = NatConfig::new(
+        NatBehavior::AddressAndPortDependent,
+        NatBehavior::EndpointIndependent,
+    );
+    for kind in [PacketKind::Datagram, PacketKind::Syn] {
+        let mut bench = Bench::new(config.clone());
+        let port = bench.port(kind, HOST, PEER, 0);
+        assert_eq!(bench.inbound(kind, STRANGER, port, 1), passes(HOST));
+        assert_eq!(bench.port(kind, HOST, STRANGER, 1), port);
+    }
+}
+
+#[test]
+fn two_endpoints_do_not_connect_through_two_mappings_at_once() {
+    let config = NatConfig::new(
+        NatBehavior::AddressAndPortDependent,
+        NatBehavior::EndpointIndependent,
+    );
+    let mut bench = Bench::new(config);
+    let [first, second] = [PEER, STRANGER].map(|to| bench.port(PacketKind::Syn, HOST, to, 0));
+    assert_ne!(first, second);
+    assert_eq!(
+        bench.inbound(PacketKind::Syn, PEER, second, 1),
+        Verdict::Drop
+    );
+    assert_eq!(bench.inbound(PacketKind::Syn, PEER, first, 1), passes(HOST));
+}
+
+#[test]
 fn ports_are_preserved_while_they_are_free() {
     let mut bench = Bench::new(NatConfig::full_cone());
     let ports = [
@@ -582,6 +612,7 @@ proptest! {
             prop_assert!(stats.sessions <= config.sessions_max);
             prop_assert_eq!(bench.0.ports.len(), bench.0.mappings.len());
             prop_assert_eq!(bench.0.deadlines.len(), stats.sessions);
+            prop_assert_eq!(bench.0.flows.len(), stats.sessions);
             let held: usize = bench.0.mappings.values().map(|it| it.sessions.len()).sum();
             prop_assert_eq!(held, stats.sessions);
         }

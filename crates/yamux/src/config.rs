@@ -38,7 +38,7 @@ pub struct Config {
     /// Answers to pings that may wait in the transmit buffer. More are left out, and counted.
     /// 32 by default.
     pub unsent_pongs_max: usize,
-    /// Time between two pings of this side. 30 s by default.
+    /// How long the remote may be silent before it is pinged. 30 s by default.
     pub keep_alive_interval: Duration,
     /// How long the remote may be silent after a ping before the connection is given up. 10 s by
     /// default, and three times as long while this side sends much, since the ping then waits

@@ -34,7 +34,7 @@ impl KeepAlive {
         }
     }
 
-    /// Any byte is a sign of life.
+    /// Any byte is a sign of life, so a connection on which something happens needs no pings.
     pub(crate) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
     }
@@ -48,9 +48,11 @@ impl KeepAlive {
         self.rtt
     }
 
-    /// The value of a ping to send if the round trip is not known yet.
+    /// The value of a ping to send if the round trip is not known yet, or has not been measured for long.
     pub(crate) fn measure(&mut self, now: Instant) -> Option<u32> {
-        (self.rtt.is_none() && self.unanswered.is_none()).then(|| self.ping(now))
+        let since = now.saturating_duration_since(self.last_ping);
+        let wanted = self.rtt.is_none() || since >= self.interval;
+        (wanted && self.unanswered.is_none()).then(|| self.ping(now))
     }
 
     /// Takes an answer; false when it answers nothing.
@@ -76,7 +78,10 @@ impl KeepAlive {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.unanswered {
             Some((_, sent)) => sent.max(self.last_heard).checked_add(self.patience()),
-            None => self.last_ping.checked_add(self.interval),
+            None => self
+                .last_ping
+                .max(self.last_heard)
+                .checked_add(self.interval),
         }
     }
 
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_sent_in_each_interval_and_silence_after_it_is_an_error() {
+    fn a_ping_is_sent_after_an_interval_of_silence_and_more_silence_is_an_error() {
         let now = start();
         let mut pings = keep_alive(now);
         assert_eq!(pings.deadline(), Some(now + INTERVAL));
@@ -141,6 +146,25 @@ mod tests {
         pings.handle_timeout(now + INTERVAL).unwrap();
         pings.heard(now + INTERVAL + TIMEOUT / 2);
         assert_eq!(pings.handle_timeout(now + INTERVAL + TIMEOUT), Ok(None));
+    }
+
+    #[test]
+    fn a_remote_that_is_heard_is_not_pinged() {
+        let now = start();
+        let mut pings = keep_alive(now);
+        pings.heard(now + INTERVAL - TIMEOUT);
+        assert_eq!(pings.handle_timeout(now + INTERVAL), Ok(None));
+        assert_eq!(pings.deadline(), Some(now + INTERVAL * 2 - TIMEOUT));
+    }
+
+    #[test]
+    fn a_round_trip_that_is_old_is_measured_again() {
+        let now = start();
+        let mut pings = keep_alive(now);
+        let first = pings.measure(now).unwrap();
+        pings.pong(first, now + TIMEOUT / 10);
+        assert_eq!(pings.measure(now + INTERVAL - TIMEOUT), None);
+        assert_eq!(pings.measure(now + INTERVAL), Some(1));
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl Session {
         if let Some(rtt) = self.keep_alive.rtt() {
             let max = self.config.stream_window_max;
             stream.window.tune(self.now, rtt, max, &mut pools.growth);
-        } else if let Some(value) = self.keep_alive.measure(self.now) {
+        }
+        if let Some(value) = self.keep_alive.measure(self.now) {
             self.outbound.frame(Header::ping(Flags::SYN, value));
         }
         self.outbound

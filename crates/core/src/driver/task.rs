@@ -24,7 +24,7 @@ pub(super) struct Driver {
     io: Box<dyn Io>,
     records: Box<dyn Records>,
     alarm: Alarm,
-    /// When bytes last moved, while buffers are held that an idle connection gives back.
+    /// When large buffers were last in use, while they are held: an idle connection gives them back.
     active: Option<Instant>,
     outbound: Outbound,
     inbound: Inbound,
@@ -156,7 +156,7 @@ impl Driver {
                 return Ok(());
             };
             self.outbound.advance(written?);
-            self.active = Some(now);
+            self.note_use(now);
         }
     }
 
@@ -190,7 +190,7 @@ impl Driver {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0)) => Err(self.end_of_input()),
             Poll::Ready(Ok(_)) => {
-                self.active = Some(self.shared.runtime().now());
+                self.note_use(self.shared.runtime().now());
                 self.deliver().map(|()| true)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
@@ -276,6 +276,13 @@ impl Driver {
         let deadlines = stalled.into_iter().chain(self.confirm_by);
         let at = session.into_iter().chain(deadlines).chain(idle).min();
         Ok(self.alarm.poll(cx, at, now).is_ready())
+    }
+
+    /// Small buffers are kept: to be woken once more for each message would cost more.
+    fn note_use(&mut self, now: Instant) {
+        if self.inbound.raw.capacity() + self.outbound.batch.capacity() > QUIET_MAX {
+            self.active = Some(now);
+        }
     }
 
     fn release_buffers(&mut self) -> Result<(), ConnectionError> {
@@ -373,6 +380,9 @@ impl Inbound {
         io: &mut dyn Io,
         max: usize,
     ) -> Poll<io::Result<usize>> {
+        if self.raw.is_empty() && self.read_size == READ_MIN {
+            return self.poll_first(cx, io, max);
+        }
         let filled = self.raw.len();
         self.raw.resize(filled + self.read_size, 0);
         let outcome = Pin::new(io).poll_read(cx, &mut self.raw[filled..]);
@@ -383,6 +393,20 @@ impl Inbound {
         self.raw.truncate(filled + read);
         self.adapt(read, max);
         outcome
+    }
+
+    /// Reads into the stack, since little is to be expected: what waits for little holds no buffer.
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut dyn Io,
+        max: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch = [0; READ_MIN];
+        let read = ready!(Pin::new(io).poll_read(cx, &mut scratch))?;
+        self.raw = BytesMut::from(&scratch[..read]);
+        self.adapt(read, max);
+        Poll::Ready(Ok(read))
     }
 
     /// Doubles the next read when this one was full, halves it when nothing came.
@@ -456,7 +480,10 @@ fn deadline(since: Instant, limit: Duration) -> Instant {
 const BUDGET: usize = 16;
 
 /// The smallest read from a socket.
-const READ_MIN: usize = 4096;
+const READ_MIN: usize = 2048;
 
-/// How long a connection keeps its buffers after the last byte.
+/// Bytes of buffers that an idle connection may keep.
+const QUIET_MAX: usize = 1024;
+
+/// How long a connection keeps large buffers after the last byte in them.
 const IDLE: Duration = Duration::from_millis(500);

@@ -34,7 +34,7 @@ impl Outcome {
         })
     }
 
-    fn cells(&self) -> [String; 12] {
+    fn cells(&self) -> [String; 13] {
         let verdict = if self.is_good() { "good" } else { "BAD" };
         [
             self.seed.to_string(),
@@ -46,6 +46,7 @@ impl Outcome {
             format!("{}/{}", self.counts.answered.len(), self.pairs),
             format!("{} {}", self.percentile(50), self.percentile(99)),
             self.stats.packets.to_string(),
+            self.stats.wake_ups.to_string(),
             self.stats.tasks_peak.to_string(),
             format!("{:016x}", self.trace_hash),
             verdict.to_owned(),
@@ -56,7 +57,7 @@ impl Outcome {
 /// The outcomes of all runs.
 #[derive(Default)]
 pub(crate) struct Report {
-    rows: Vec<[String; 12]>,
+    rows: Vec<[String; 13]>,
     bad: Vec<u64>,
 }
 
@@ -77,34 +78,38 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        let widths = self.widths();
-        print_row(&HEADER.map(str::to_owned), &widths);
-        self.rows.iter().for_each(|row| print_row(row, &widths));
+        print_table(&HEADER, &self.rows);
         for seed in &self.bad {
             println!("run it again with --seed {seed}");
         }
     }
+}
 
-    fn widths(&self) -> [usize; 12] {
-        let mut widths = HEADER.map(str::len);
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.len().max(*width);
-            }
+/// Prints rows of cells in columns: numbers to the right, the last column as it is.
+pub(crate) fn print_table<const N: usize>(header: &[&str; N], rows: &[[String; N]]) {
+    let mut widths = header.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
         }
-        widths
     }
+    print_row(&header.map(str::to_owned), &widths);
+    rows.iter().for_each(|row| print_row(row, &widths));
 }
 
-fn print_row(cells: &[String; 12], widths: &[usize; 12]) {
-    let cells = cells.iter().zip(widths);
+fn print_row<const N: usize>(cells: &[String; N], widths: &[usize; N]) {
+    let cells = cells.iter().zip(widths).enumerate();
     let line: Vec<_> = cells
-        .map(|(cell, width)| format!("{cell:>width$}"))
+        .map(|(place, (cell, width))| match place {
+            0 => format!("{cell:<width$}"),
+            _ if place + 1 == N => cell.clone(),
+            _ => format!("{cell:>width$}"),
+        })
         .collect();
-    println!("{}", line.join("  "));
+    println!("{}", line.join("  ").trim_end());
 }
 
-const HEADER: [&str; 12] = [
+const HEADER: [&str; 13] = [
     "seed",
     "virtual s",
     "wall s",
@@ -114,6 +119,7 @@ const HEADER: [&str; 12] = [
     "reached",
     "p50 p99 ms",
     "packets",
+    "wake-ups",
     "tasks peak",
     "trace hash",
     "",

@@ -15,11 +15,13 @@
 
 #![forbid(unsafe_code)]
 
+mod boxes;
 mod executor;
 mod faults;
 mod host;
 mod link;
 mod nat;
+mod passage;
 mod ports;
 mod queue;
 mod runtime;
@@ -33,6 +35,7 @@ mod trace;
 mod udp;
 mod world;
 
+pub use boxes::NatId;
 pub use host::{HostId, Node};
 pub use link::LinkConfig;
 pub use nat::{NatBehavior, NatConfig, NatStats, PortAllocation, Unsolicited};

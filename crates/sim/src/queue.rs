@@ -44,6 +44,8 @@ pub(crate) enum Event {
     },
     /// This side hears that the connection is over.
     Reset { connection: ConnectionId, to: Side },
+    /// A box on the way has told this side that it knows no such connection.
+    Refused { connection: ConnectionId, to: Side },
     /// Nobody waits any longer for the rest of a closed connection.
     Linger {
         connection: ConnectionId,

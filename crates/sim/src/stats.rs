@@ -54,6 +54,8 @@ pub struct ConnectionStats {
     pub dialer: HostId,
     /// Whence.
     pub dialer_addr: SocketAddr,
+    /// Whence, as the listener sees it: behind a NAT box that is another address.
+    pub dialer_seen: SocketAddr,
     /// Who was connected to; unknown for an address that no host has.
     pub listener: Option<HostId>,
     /// Whither.

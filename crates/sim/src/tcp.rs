@@ -18,6 +18,8 @@ use peerkit_core::TcpOptions;
 use crate::{
     ConnectionStats, HostId,
     link::Room,
+    nat::{PacketKind, Protocol},
+    passage::Far,
     ports::takes,
     queue::{Event, Key},
     trace::Kind,
@@ -35,7 +37,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Dialer => Self::Listener,
             Self::Listener => Self::Dialer,
@@ -49,7 +51,7 @@ pub(crate) struct Segment {
     offset: u64,
     bytes: Bytes,
     /// Nothing follows.
-    fin: bool,
+    pub(crate) fin: bool,
     /// How many packets had to be read, one after the other, before this could be sent; and this one.
     flights: u32,
 }
@@ -78,9 +80,20 @@ pub(crate) struct Connection {
     target: Option<HostId>,
     dialer_addr: SocketAddr,
     listener_addr: SocketAddr,
+    /// The addresses at the listener, if a box may change them.
+    pub(crate) far: Option<Box<Far>>,
 }
 
 impl Connection {
+    /// The addresses of a side and of its other side, as it sees them.
+    fn addrs(&self, side: Side) -> (SocketAddr, SocketAddr) {
+        match (side, &self.far) {
+            (Side::Dialer, _) => (self.dialer_addr, self.listener_addr),
+            (Side::Listener, None) => (self.listener_addr, self.dialer_addr),
+            (Side::Listener, Some(far)) => (far.listener, far.dialer),
+        }
+    }
+
     fn end(&self, side: Side) -> &End {
         &self.ends[side as usize]
     }
@@ -187,7 +200,7 @@ impl World {
             if let Some(state) = self.connections.get(&connection)
                 && state.ends[1].phase == Phase::Open
             {
-                let addrs = (state.listener_addr, state.dialer_addr);
+                let addrs = state.addrs(Side::Listener);
                 self.record(Kind::Accepted, [connection, u64::from(host.0), 0]);
                 return Poll::Ready(Some((connection, addrs.0, addrs.1)));
             }
@@ -216,9 +229,15 @@ impl World {
         let connection = Connection {
             ends: [End::new(self.window), End::new(self.window)],
             dialer: host,
-            target: self.route(host, remote.ip()),
+            target: self.destination(host, Protocol::Tcp, remote),
             dialer_addr: local,
             listener_addr: remote,
+            far: self.is_translated(host, remote.ip()).then(|| {
+                Box::new(Far {
+                    dialer: local,
+                    listener: remote,
+                })
+            }),
         };
         self.connections.insert(id, connection);
         self.record(Kind::Connecting, [id, u64::from(host.0), 0]);
@@ -407,6 +426,7 @@ impl World {
             Some(ConnectionStats {
                 dialer: self.host_of(*id, Side::Dialer)?,
                 dialer_addr: connection.dialer_addr,
+                dialer_seen: connection.addrs(Side::Listener).1,
                 listener: connection.target,
                 listener_addr: connection.listener_addr,
                 flights: connection.ends[0].flights,
@@ -421,15 +441,18 @@ impl World {
 /// What the network brings.
 impl World {
     pub(crate) fn handle_syn(&mut self, id: ConnectionId) {
-        let Some((from, to)) = self.path(id, Side::Dialer) else {
+        if !self.arrives(id, Side::Listener, PacketKind::Syn) {
+            return;
+        }
+        let Some((_, to)) = self.path(id, Side::Dialer) else {
             return;
         };
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        let (target, phase) = (connection.listener_addr, connection.ends[1].phase);
-        let dialer_addr = connection.dialer_addr;
-        if !self.reaches(from, to) || phase == Phase::Gone {
+        let (target, dialer_addr) = connection.addrs(Side::Listener);
+        let phase = connection.ends[1].phase;
+        if phase == Phase::Gone {
             return;
         }
         if phase == Phase::Open {
@@ -488,10 +511,10 @@ impl World {
     }
 
     pub(crate) fn handle_syn_ack(&mut self, id: ConnectionId) {
-        let Some((from, to)) = self.path(id, Side::Listener) else {
+        let Some((_, to)) = self.path(id, Side::Listener) else {
             return;
         };
-        if !self.reaches(from, to) {
+        if !self.arrives(id, Side::Dialer, PacketKind::Syn) {
             return;
         }
         let Some(end) = self.end_mut(id, Side::Dialer) else {
@@ -518,10 +541,15 @@ impl World {
 
     pub(crate) fn handle_segment(&mut self, id: ConnectionId, to: Side, segment: Segment) {
         let from = to.other();
-        let Some((source, target)) = self.path(id, from) else {
+        let Some((_, target)) = self.path(id, from) else {
             return;
         };
-        let reached = self.reaches(source, target);
+        let kind = if segment.fin {
+            PacketKind::Fin
+        } else {
+            PacketKind::Segment
+        };
+        let reached = self.arrives(id, to, kind);
         let Some(end) = self.end_mut(id, to) else {
             return;
         };
@@ -563,10 +591,7 @@ impl World {
 
     pub(crate) fn handle_retransmit(&mut self, id: ConnectionId, from: Side) {
         let now = self.now;
-        let Some((source, target)) = self.path(id, from) else {
-            return;
-        };
-        let reached = self.reaches(source, target);
+        let reached = self.would_arrive(id, from);
         let Some(end) = self.end_mut(id, from) else {
             return;
         };
@@ -587,10 +612,10 @@ impl World {
     }
 
     pub(crate) fn handle_credit(&mut self, id: ConnectionId, to: Side, bytes: usize) {
-        let Some((source, target)) = self.path(id, to.other()) else {
+        if self.end_mut(id, to).is_none() {
             return;
-        };
-        if !self.reaches(source, target) {
+        }
+        if !self.arrives(id, to, PacketKind::Segment) {
             self.after(
                 RETRY_MIN * 5,
                 Event::Credit {
@@ -610,12 +635,14 @@ impl World {
     }
 
     pub(crate) fn handle_reset(&mut self, id: ConnectionId, to: Side) {
-        let Some((source, target)) = self.path(id, to.other()) else {
-            return;
-        };
-        if !self.reaches(source, target) {
-            return;
+        if self.arrives(id, to, PacketKind::Reset) {
+            self.hear_reset(id, to);
         }
+    }
+
+    /// Ends a side that was told that the connection is over.
+    pub(crate) fn hear_reset(&mut self, id: ConnectionId, to: Side) {
+        let host = self.host_of(id, to).map_or(0, |host| u64::from(host.0));
         let Some(end) = self.end_mut(id, to) else {
             return;
         };
@@ -624,7 +651,7 @@ impl World {
             Phase::Open => io::ErrorKind::ConnectionReset,
             Phase::Gone => return,
         };
-        self.record(Kind::Reset, [id, u64::from(target.0), 0]);
+        self.record(Kind::Reset, [id, host, 0]);
         self.fail(id, to, kind);
     }
 
@@ -698,6 +725,9 @@ impl World {
         let Some(path) = self.path(id, side) else {
             return;
         };
+        if self.is_far(id) {
+            self.pass_out(id, side, &event);
+        }
         let arrival = self.links.send(path, bytes, self.now, &mut self.rng);
         self.stats.packets += 1;
         self.stats.bytes += bytes as u64;
@@ -789,10 +819,7 @@ impl World {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let (local, remote) = match side {
-            Side::Dialer => (connection.dialer_addr, connection.listener_addr),
-            Side::Listener => (connection.listener_addr, connection.dialer_addr),
-        };
+        let (local, remote) = connection.addrs(side);
         let end = &mut connection.ends[side as usize];
         end.phase = Phase::Gone;
         end.buffer.clear();
@@ -836,7 +863,45 @@ impl World {
         Some(&mut connection.ends[side as usize])
     }
 
-    fn host_of(&self, id: ConnectionId, side: Side) -> Option<HostId> {
+    /// The addresses of a side and of its other side, as it sees them.
+    pub(crate) fn addrs(&self, id: ConnectionId, side: Side) -> Option<(SocketAddr, SocketAddr)> {
+        let connection = self.connections.get(&id)?;
+        Some(connection.addrs(side))
+    }
+
+    /// A box has given the dialer's packets a source. One that changes later would make another
+    /// connection, of which the listener does not know.
+    pub(crate) fn set_dialer_seen(&mut self, id: ConnectionId, seen: SocketAddr) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.ends[1].phase == Phase::Opening
+            && let Some(far) = &mut connection.far
+        {
+            far.dialer = seen;
+        }
+    }
+
+    /// A box has passed the first packet on to a host behind it. False when another one has it already.
+    pub(crate) fn set_listener(
+        &mut self,
+        id: ConnectionId,
+        host: HostId,
+        internal: SocketAddr,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let Some(far) = &mut connection.far else {
+            return false;
+        };
+        if connection.ends[1].phase != Phase::Opening {
+            return false;
+        }
+        connection.target = Some(host);
+        far.listener = internal;
+        true
+    }
+
+    pub(crate) fn host_of(&self, id: ConnectionId, side: Side) -> Option<HostId> {
         let connection = self.connections.get(&id)?;
         match side {
             Side::Listener => connection.target,
@@ -845,7 +910,7 @@ impl World {
     }
 
     /// From which host to which a side's packets go.
-    fn path(&self, id: ConnectionId, from: Side) -> Option<(HostId, HostId)> {
+    pub(crate) fn path(&self, id: ConnectionId, from: Side) -> Option<(HostId, HostId)> {
         Some((self.host_of(id, from)?, self.host_of(id, from.other())?))
     }
 }

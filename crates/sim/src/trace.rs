@@ -30,6 +30,9 @@ pub(crate) enum Kind {
     Resumed,
     Partitioned,
     Healed,
+    Translated,
+    Blocked,
+    Rebooted,
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +66,7 @@ impl fmt::Display for Record {
             Kind::Crashed | Kind::Killed | Kind::Restarted | Kind::Paused | Kind::Resumed => {
                 write!(f, "host {first}")
             }
+            Kind::Translated | Kind::Blocked | Kind::Rebooted => write!(f, "nat {first}"),
             Kind::Partitioned => write!(f, "{first} hosts from {second}"),
             Kind::Timer | Kind::Scripted | Kind::Healed => Ok(()),
         }
@@ -90,7 +94,10 @@ impl Trace {
             self.hash = mix(self.hash, subject);
         }
         // Polls, timers and the script are in the hash, but would fill the list.
-        if matches!(kind, Kind::Polled | Kind::Timer | Kind::Scripted) {
+        if matches!(
+            kind,
+            Kind::Polled | Kind::Timer | Kind::Scripted | Kind::Translated
+        ) {
             return;
         }
         if self.last.len() == KEPT {

@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     HostId, Stats,
+    boxes::{NatBox, NatId},
     executor::{Ready, TaskWaker, Tasks},
     link::Links,
     queue::{Event, Key, Queue},
@@ -117,13 +118,15 @@ pub(crate) struct HostState {
     /// Local port and remote address of every connection.
     pub(crate) tuples: BTreeSet<(u16, SocketAddr)>,
     pub(crate) next_port: u16,
+    /// The box that it is behind.
+    pub(crate) nat: Option<NatId>,
     /// Tasks that were woken while it was paused.
     pub(crate) parked: Vec<Arc<TaskWaker>>,
 }
 
 /// The state of the simulation.
 pub(crate) struct World {
-    seed: u64,
+    pub(crate) seed: u64,
     pub(crate) now: u64,
     pub(crate) queue: Queue,
     pub(crate) tasks: Tasks,
@@ -131,6 +134,7 @@ pub(crate) struct World {
     ips: BTreeMap<IpAddr, HostId>,
     names: BTreeMap<String, HostId>,
     pub(crate) links: Links,
+    pub(crate) boxes: Vec<NatBox>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) window: usize,
     pub(crate) rng: StdRng,
@@ -153,6 +157,7 @@ impl World {
             ips: BTreeMap::new(),
             names: BTreeMap::new(),
             links: Links::new(),
+            boxes: Vec::new(),
             connections: BTreeMap::new(),
             window: DEFAULT_WINDOW,
             rng: StdRng::seed_from_u64(seed),
@@ -188,6 +193,7 @@ impl World {
             udp: BTreeMap::new(),
             tuples: BTreeSet::new(),
             next_port: FIRST_EPHEMERAL,
+            nat: None,
             parked: Vec::new(),
         });
         id
@@ -217,7 +223,13 @@ impl World {
         if to.is_loopback() {
             return Some(from);
         }
-        self.ips.get(&to).copied()
+        let host = self.host_at(to)?;
+        self.sees(from, host, to).then_some(host)
+    }
+
+    /// The host that has an address of its own, whoever can reach it.
+    pub(crate) fn host_at(&self, ip: IpAddr) -> Option<HostId> {
+        self.ips.get(&ip).copied()
     }
 
     pub(crate) fn resolve(&self, name: &str) -> Option<Vec<IpAddr>> {
@@ -278,6 +290,7 @@ impl World {
                 bytes,
             } => self.handle_credit(connection, to, bytes),
             Event::Reset { connection, to } => self.handle_reset(connection, to),
+            Event::Refused { connection, to } => self.handle_refused(connection, to),
             Event::Linger { connection, side } => self.handle_linger(connection, side),
             Event::Datagram {
                 from,

@@ -145,7 +145,7 @@ fn watch(sim: &mut Sim, seed: u64, time: Duration) -> ProgressBar {
     clippy::disallowed_methods,
     reason = "it tells how long the simulation itself took"
 )]
-fn wall_clock() -> Instant {
+pub(crate) fn wall_clock() -> Instant {
     Instant::now()
 }
 

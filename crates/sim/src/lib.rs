@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod boxes;
+mod descriptors;
 mod executor;
 mod faults;
 mod host;
@@ -30,6 +31,7 @@ mod setup;
 mod sim;
 mod socket;
 mod stats;
+mod storage;
 mod tcp;
 mod trace;
 mod udp;
@@ -44,3 +46,4 @@ pub use seeds::seeds;
 pub use setup::LinkSetup;
 pub use sim::Sim;
 pub use stats::{ConnectionStats, LinkStats, Stats};
+pub use storage::Storage;

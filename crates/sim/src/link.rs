@@ -85,6 +85,7 @@ struct Link {
 
 /// Packets of these do not get to those.
 struct Cut {
+    id: u64,
     from: BTreeSet<HostId>,
     to: BTreeSet<HostId>,
 }
@@ -95,6 +96,7 @@ pub(crate) struct Links {
     loopback: LinkConfig,
     links: BTreeMap<(HostId, HostId), Link>,
     cuts: Vec<Cut>,
+    cuts_made: u64,
 }
 
 /// Room in the queue of a link.
@@ -112,6 +114,7 @@ impl Links {
             loopback: LinkConfig::loopback(),
             links: BTreeMap::new(),
             cuts: Vec::new(),
+            cuts_made: 0,
         }
     }
 
@@ -140,11 +143,20 @@ impl Links {
         link.map_or_else(LinkStats::default, |link| link.stats)
     }
 
-    pub(crate) fn cut(&mut self, from: &[HostId], to: &[HostId]) {
+    /// Cuts these from those; returns by what to mend it.
+    pub(crate) fn cut(&mut self, from: &[HostId], to: &[HostId]) -> u64 {
+        self.cuts_made += 1;
         self.cuts.push(Cut {
+            id: self.cuts_made,
             from: from.iter().copied().collect(),
             to: to.iter().copied().collect(),
         });
+        self.cuts_made
+    }
+
+    /// Ends one cut, if it was not ended yet.
+    pub(crate) fn mend(&mut self, cut: u64) {
+        self.cuts.retain(|known| known.id != cut);
     }
 
     pub(crate) fn heal(&mut self) {

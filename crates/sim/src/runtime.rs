@@ -15,7 +15,8 @@ use futures::{FutureExt, future::BoxFuture};
 use peerkit_core::{Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
 
 use crate::{
-    ConnectionStats, HostId,
+    ConnectionStats, HostId, Storage,
+    descriptors::Descriptor,
     queue::{Event, Key},
     socket::{SimListener, SimStream, SimUdpSocket},
     tcp::Side,
@@ -60,13 +61,24 @@ impl SimRuntime {
         all
     }
 
-    fn socket<T>(&self, open: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
-        self.shared.with(|world| {
+    fn socket<T>(
+        &self,
+        open: impl FnOnce(&mut World) -> io::Result<T>,
+    ) -> io::Result<(Descriptor, T)> {
+        let opened = self.shared.with(|world| -> io::Result<T> {
             if !world.is_alive(self.host, self.life) {
                 return Err(io::ErrorKind::NetworkDown.into());
             }
-            open(world)
-        })
+            world.check_descriptors(self.host)?;
+            let opened = open(world)?;
+            world.take_descriptor(self.host);
+            Ok(opened)
+        })?;
+        Ok((Descriptor::new(&self.shared, self.host, self.life), opened))
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        Storage::new(&self.shared, self.host, self.life)
     }
 }
 
@@ -122,11 +134,12 @@ impl Network for SimRuntime {
     ) -> BoxFuture<'_, io::Result<TcpConnection>> {
         async move {
             let connect = |world: &mut World| world.connect(self.host, remote, &options);
-            let (connection, local_addr) = self.socket(connect)?;
+            let (descriptor, (connection, local_addr)) = self.socket(connect)?;
             let stream = SimStream {
                 shared: self.shared.clone(),
                 connection,
                 side: Side::Dialer,
+                _descriptor: descriptor,
             };
             poll_fn(|cx| stream.poll_connected(cx)).await?;
             Ok(TcpConnection {
@@ -143,22 +156,26 @@ impl Network for SimRuntime {
         local: SocketAddr,
         options: TcpOptions,
     ) -> io::Result<Box<dyn TcpListener>> {
-        let (id, addr) = self.socket(|world| world.listen(self.host, local, &options))?;
+        let listen = |world: &mut World| world.listen(self.host, local, &options);
+        let (descriptor, (id, addr)) = self.socket(listen)?;
         Ok(Box::new(SimListener {
             shared: self.shared.clone(),
             host: self.host,
             id,
             addr,
+            _descriptor: descriptor,
         }))
     }
 
     fn bind_udp(&self, local: SocketAddr) -> io::Result<Box<dyn UdpSocket>> {
-        let (id, addr) = self.socket(|world| world.bind_udp(self.host, local))?;
+        let bind = |world: &mut World| world.bind_udp(self.host, local);
+        let (descriptor, (id, addr)) = self.socket(bind)?;
         Ok(Box::new(SimUdpSocket {
             shared: self.shared.clone(),
             host: self.host,
             id,
             addr,
+            _descriptor: descriptor,
         }))
     }
 

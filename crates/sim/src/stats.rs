@@ -30,6 +30,10 @@ pub struct Stats {
     pub datagrams_lost: u64,
     /// Connections that are open now, on at least one side.
     pub connections: usize,
+    /// The most sockets that one host had at once.
+    pub descriptors_peak: usize,
+    /// Sockets that were refused because their host had as many as it may have.
+    pub descriptors_refused: u64,
     /// Wake-ups from other threads. Anything but zero means that a run can't be replayed.
     pub foreign_wake_ups: u64,
 }

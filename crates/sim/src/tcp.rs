@@ -72,6 +72,15 @@ pub(crate) struct ListenerState {
     waker: Option<Waker>,
 }
 
+/// A connection that a listener hands out.
+pub(crate) struct Accepted {
+    pub(crate) connection: ConnectionId,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) remote_addr: SocketAddr,
+    /// The life of the host that it belongs to.
+    pub(crate) life: u32,
+}
+
 /// A connection, from the first packet until both sides have forgotten it.
 pub(crate) struct Connection {
     ends: [End; 2],
@@ -187,11 +196,18 @@ impl World {
         &mut self,
         (host, id): (HostId, u64),
         waker: &Waker,
-    ) -> Poll<Option<(ConnectionId, SocketAddr, SocketAddr)>> {
+    ) -> Poll<io::Result<Accepted>> {
         loop {
             let Some(listener) = self.host_mut(host).listeners.get_mut(&id) else {
-                return Poll::Ready(None);
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
+            if !listener.pending.is_empty()
+                && let Err(error) = self.check_descriptors(host)
+            {
+                return Poll::Ready(Err(error));
+            }
+            let listener = self.host_mut(host).listeners.get_mut(&id);
+            let listener = listener.expect("it was there a moment ago");
             let Some(connection) = listener.pending.pop_front() else {
                 let replaced = remember(&mut listener.waker, waker);
                 self.retired.extend(replaced);
@@ -200,9 +216,14 @@ impl World {
             if let Some(state) = self.connections.get(&connection)
                 && state.ends[1].phase == Phase::Open
             {
-                let addrs = state.addrs(Side::Listener);
+                let (local_addr, remote_addr) = state.addrs(Side::Listener);
                 self.record(Kind::Accepted, [connection, u64::from(host.0), 0]);
-                return Poll::Ready(Some((connection, addrs.0, addrs.1)));
+                return Poll::Ready(Ok(Accepted {
+                    connection,
+                    local_addr,
+                    remote_addr,
+                    life: self.take_descriptor(host),
+                }));
             }
         }
     }
@@ -408,6 +429,28 @@ impl World {
             self.send_control(id, side, Event::Reset { connection: id, to });
         }
         self.forget(id, side);
+    }
+
+    /// The open sides of the connections from any of these hosts to any of those, both ways.
+    pub(crate) fn open_between(
+        &self,
+        ones: &[HostId],
+        others: &[HostId],
+    ) -> Vec<(ConnectionId, Side)> {
+        let between = |from: HostId, to: HostId| ones.contains(&from) && others.contains(&to);
+        let concerned = |connection: &Connection| {
+            let (dialer, target) = (connection.dialer, connection.target);
+            target.is_some_and(|target| between(dialer, target) || between(target, dialer))
+        };
+        let mut open = Vec::new();
+        for (id, connection) in &self.connections {
+            let sides = [Side::Dialer, Side::Listener].into_iter();
+            let sides = sides.filter(|side| connection.end(*side).phase == Phase::Open);
+            if concerned(connection) {
+                open.extend(sides.map(|side| (*id, side)));
+            }
+        }
+        open
     }
 
     /// The connections of a host, with the side that is there.

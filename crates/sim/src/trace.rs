@@ -33,6 +33,9 @@ pub(crate) enum Kind {
     Translated,
     Blocked,
     Rebooted,
+    Stored,
+    Wiped,
+    Forgotten,
 }
 
 #[derive(Clone, Copy)]
@@ -59,11 +62,18 @@ impl fmt::Display for Record {
             | Kind::Connected
             | Kind::Refused
             | Kind::Reset
+            | Kind::Forgotten
             | Kind::TimedOut => write!(f, "connection {first}, host {second}"),
             Kind::DatagramSent | Kind::DatagramArrived | Kind::DatagramLost => {
                 write!(f, "from host {first} to host {second}, {third} bytes")
             }
-            Kind::Crashed | Kind::Killed | Kind::Restarted | Kind::Paused | Kind::Resumed => {
+            Kind::Stored => write!(f, "host {first}, {third} bytes"),
+            Kind::Wiped
+            | Kind::Crashed
+            | Kind::Killed
+            | Kind::Restarted
+            | Kind::Paused
+            | Kind::Resumed => {
                 write!(f, "host {first}")
             }
             Kind::Translated | Kind::Blocked | Kind::Rebooted => write!(f, "nat {first}"),

@@ -18,9 +18,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::{
     HostId, Stats,
     boxes::{NatBox, NatId},
+    descriptors::Descriptors,
     executor::{Ready, TaskWaker, Tasks},
     link::Links,
     queue::{Event, Key, Queue},
+    storage::Disk,
     tcp::{Connection, ConnectionId, ListenerState},
     trace::{Kind, Trace, mix},
     udp::UdpState,
@@ -120,6 +122,8 @@ pub(crate) struct HostState {
     pub(crate) next_port: u16,
     /// The box that it is behind.
     pub(crate) nat: Option<NatId>,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) disk: Disk,
     /// Tasks that were woken while it was paused.
     pub(crate) parked: Vec<Arc<TaskWaker>>,
 }
@@ -194,6 +198,8 @@ impl World {
             tuples: BTreeSet::new(),
             next_port: FIRST_EPHEMERAL,
             nat: None,
+            descriptors: Descriptors::default(),
+            disk: Disk::default(),
             parked: Vec::new(),
         });
         id

@@ -4,13 +4,15 @@
 mod choice;
 mod many;
 mod node;
+mod pictures;
+mod plot;
 mod report;
 mod scenario;
 #[path = "../../../scenarios/mod.rs"]
 mod scenarios;
 mod throughput;
 
-use std::{num::NonZero, process::ExitCode, thread, time::Duration};
+use std::{num::NonZero, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 
@@ -42,6 +44,9 @@ struct Arguments {
     /// Threads, each of which has a run of its own; one for each core by default. For the small scenarios.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
+    /// Draws the last run into an SVG file. For the first three scenarios.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -81,10 +86,19 @@ fn networks(arguments: &Arguments, scenario: scenario::Scenario, seeds: &[u64]) 
     let time = Duration::from_secs(60 * u64::from(arguments.minutes));
     let size = (arguments.nodes as usize, arguments.degree as usize);
     let mut report = Report::new();
+    let mut last = None;
     for seed in seeds {
         let outcome = scenario::run(scenario, *seed, size, time);
-        report.add(outcome);
+        report.add(&outcome);
+        last = Some(outcome);
     }
     report.print();
+    if let (Some(path), Some(outcome)) = (&arguments.plot, &last) {
+        if let Err(error) = pictures::draw(path, scenario, size, outcome) {
+            eprintln!("could not write {}: {error}", path.display());
+            return false;
+        }
+        println!("drawn into {}", path.display());
+    }
     report.is_good()
 }

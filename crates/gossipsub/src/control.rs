@@ -119,13 +119,14 @@ impl GossipsubRouter {
         }
     }
 
-    // spec: gossipsub v1.3 "MUST be in the first message", "MUST NOT be sent more than once".
+    // spec: gossipsub v1.3 "MUST be in the first message", "MUST NOT be sent more than once": per stream, of
+    // which a peer may begin another one when the former breaks.
     pub(crate) fn handle_extensions(&mut self, key: PeerKey, extensions: Option<Extensions>) {
         let own = self.extensions();
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let first = !std::mem::replace(&mut peer.greeting.heard, true);
+        let first = std::mem::take(&mut peer.greeting.expected);
         let Some(extensions) = extensions else {
             return;
         };

@@ -70,9 +70,9 @@ pub(crate) struct Meters {
 /// What was said about extensions.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Greeting {
-    /// An RPC has come.
-    pub(crate) heard: bool,
-    /// The peer's extensions, as it named them in its first RPC.
+    /// A stream has begun, and its first RPC is to come.
+    pub(crate) expected: bool,
+    /// The peer's extensions, as it named them in the first RPC of its last stream.
     pub(crate) extensions: Extensions,
 }
 

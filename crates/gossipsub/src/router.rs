@@ -269,6 +269,13 @@ impl Router for GossipsubRouter {
         self.remember(key, now);
     }
 
+    fn handle_stream(&mut self, peer: &PeerId, _now: Instant) {
+        let key = self.peers.connected_key(peer);
+        if let Some(peer) = key.and_then(|key| self.peers.get_mut(key)) {
+            peer.greeting.expected = true;
+        }
+    }
+
     fn handle_rpc(&mut self, peer: &PeerId, rpc: Rpc, now: Instant) {
         let Some(key) = self.peers.connected_key(peer) else {
             return;

@@ -1,6 +1,6 @@
 use peerkit_core::Direction;
 use peerkit_gossipsub::{Config, Version};
-use peerkit_pubsub::{Extensions, Outgoing};
+use peerkit_pubsub::{Extensions, Outgoing, Router};
 
 use crate::node::{Node, peer, topic};
 
@@ -73,4 +73,14 @@ fn extensions_after_the_first_rpc_are_punished() {
     node.extends(1, TEST);
     assert!(node.score(1).behaviour < 0.0);
     assert_eq!(node.sent, []);
+}
+
+#[test]
+fn a_new_stream_begins_with_extensions_again() {
+    let mut node = Node::new(testing());
+    node.connect_as(1, Version::V1_3, Direction::Inbound);
+    node.extends(1, TEST);
+    node.router.handle_stream(&peer(1), node.now);
+    node.extends(1, TEST);
+    assert_eq!(node.score(1).behaviour, 0.0);
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -34,7 +34,11 @@ pub fn keypair(number: u8) -> Keypair {
 }
 
 pub fn peer(number: u8) -> PeerId {
-    keypair(number).public().to_peer_id()
+    static PEERS: LazyLock<Vec<PeerId>> = LazyLock::new(|| {
+        let keys = (0..=255).map(|number| keypair(number).public());
+        keys.map(|key| key.to_peer_id()).collect()
+    });
+    PEERS[usize::from(number)]
 }
 
 pub fn topic() -> Topic {
@@ -148,6 +152,7 @@ impl Node {
 
     pub fn connect_at(&mut self, number: u8, link: PeerLink) {
         self.router.handle_connected(peer(number), link, self.now);
+        self.router.handle_stream(&peer(number), self.now);
         self.drain();
     }
 

@@ -168,7 +168,9 @@ impl Event {
         match self {
             Self::Syn(_) | Self::SynAck(_) => Some(PacketKind::Syn),
             Self::Segment { segment, .. } if segment.fin => Some(PacketKind::Fin),
-            Self::Segment { .. } | Self::Credit { .. } => Some(PacketKind::Segment),
+            Self::Segment { .. } | Self::Credit { .. } | Self::Joined(_) => {
+                Some(PacketKind::Segment)
+            }
             Self::Reset { .. } => Some(PacketKind::Reset),
             Self::Wake(_)
             | Self::SynAgain { .. }

@@ -25,6 +25,9 @@ pub(crate) enum Event {
     },
     /// The listener's agreement arrives.
     SynAck(ConnectionId),
+    /// The dialer's knowledge that the listener was connecting itself arrives at the listener; by the
+    /// listener's attempt.
+    Joined(ConnectionId),
     /// Bytes arrive at this side.
     Segment {
         connection: ConnectionId,

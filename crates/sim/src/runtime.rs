@@ -135,7 +135,7 @@ impl Network for SimRuntime {
         async move {
             let connect = |world: &mut World| world.connect(self.host, remote, &options);
             let (descriptor, (connection, local_addr)) = self.socket(connect)?;
-            let stream = SimStream {
+            let mut stream = SimStream {
                 shared: self.shared.clone(),
                 connection,
                 side: Side::Dialer,

@@ -32,10 +32,15 @@ impl SimStream {
         (self.connection, self.side)
     }
 
-    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waker = cx.waker();
-        self.shared
-            .with(|world| world.poll_connected(self.connection, waker))
+        let connected = self
+            .shared
+            .with(|world| world.poll_connected(self.connection, waker));
+        connected.map_ok(|(connection, side)| {
+            self.connection = connection;
+            self.side = side;
+        })
     }
 }
 

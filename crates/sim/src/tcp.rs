@@ -5,6 +5,8 @@
 //! What does not get through is sent again, less and less often, until the connection is given up.
 //! Acknowledgements take time, but no bandwidth.
 
+mod simultaneous;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, IoSlice, IoSliceMut},
@@ -25,6 +27,8 @@ use crate::{
     trace::Kind,
     world::{World, remember},
 };
+
+pub(crate) use simultaneous::Joined;
 
 /// The number of a connection; never used twice.
 pub(crate) type ConnectionId = u64;
@@ -89,6 +93,8 @@ pub(crate) struct Connection {
     target: Option<HostId>,
     dialer_addr: SocketAddr,
     listener_addr: SocketAddr,
+    /// The attempt of the listener to connect to the dialer that this connection has taken over.
+    crossing: Option<ConnectionId>,
     /// The addresses at the listener, if a box may change them.
     pub(crate) far: Option<Box<Far>>,
 }
@@ -253,6 +259,7 @@ impl World {
             target: self.destination(host, Protocol::Tcp, remote),
             dialer_addr: local,
             listener_addr: remote,
+            crossing: None,
             far: self.is_translated(host, remote.ip()).then(|| {
                 Box::new(Far {
                     dialer: local,
@@ -273,17 +280,21 @@ impl World {
         Ok((id, local))
     }
 
+    /// Waits until a connect has succeeded; returns the side of which connection the socket is then.
     pub(crate) fn poll_connected(
         &mut self,
         id: ConnectionId,
         waker: &Waker,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<(ConnectionId, Side)>> {
+        if let Some(joined) = self.poll_joined(id, waker) {
+            return joined;
+        }
         let Some(end) = self.end_mut(id, Side::Dialer) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         };
         match (end.error, end.phase) {
             (Some(error), _) => Poll::Ready(Err(error.into())),
-            (None, Phase::Open) => Poll::Ready(Ok(())),
+            (None, Phase::Open) => Poll::Ready(Ok((id, Side::Dialer))),
             (None, Phase::Gone) => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             (None, Phase::Opening) => {
                 let replaced = remember(&mut end.writer, waker);
@@ -393,6 +404,7 @@ impl World {
 
     /// The socket was dropped.
     pub(crate) fn abandon(&mut self, id: ConnectionId, side: Side) {
+        let (id, side) = self.leave_attempt(id).unwrap_or((id, side));
         let Some(end) = self.end_mut(id, side) else {
             return;
         };
@@ -484,6 +496,12 @@ impl World {
 /// What the network brings.
 impl World {
     pub(crate) fn handle_syn(&mut self, id: ConnectionId) {
+        if let Some(into) = self.joined_into(id) {
+            if self.arrives(into, Side::Dialer, PacketKind::Syn) {
+                self.confirm(id, into);
+            }
+            return;
+        }
         if !self.arrives(id, Side::Listener, PacketKind::Syn) {
             return;
         }
@@ -500,6 +518,10 @@ impl World {
         }
         if phase == Phase::Open {
             self.send_control(id, Side::Listener, Event::SynAck(id));
+            return;
+        }
+        if let Some(crossing) = self.crossing(id, to) {
+            self.join(id, crossing);
             return;
         }
         let listeners = &mut self.host_mut(to).listeners;
@@ -537,15 +559,16 @@ impl World {
 
     pub(crate) fn handle_syn_again(&mut self, id: ConnectionId, tries: u32) {
         let waiting = |end: &mut End| end.phase == Phase::Opening && end.error.is_none();
-        if !self.end_mut(id, Side::Dialer).is_some_and(waiting) {
+        if self.end_mut(id, Side::Dialer).is_some_and(waiting) {
+            if tries > SYN_TRIES {
+                self.fail(id, Side::Dialer, io::ErrorKind::TimedOut);
+                return;
+            }
+            self.send_control(id, Side::Dialer, Event::Syn(id));
+        } else if !self.ask_again(id, tries > SYN_TRIES) {
             self.forget_unheard(id);
             return;
         }
-        if tries > SYN_TRIES {
-            self.fail(id, Side::Dialer, io::ErrorKind::TimedOut);
-            return;
-        }
-        self.send_control(id, Side::Dialer, Event::Syn(id));
         let again = Event::SynAgain {
             connection: id,
             tries: tries + 1,
@@ -579,6 +602,10 @@ impl World {
                 self.wake(waker);
                 self.record(Kind::Connected, [id, u64::from(to.0), 0]);
             }
+        }
+        let connection = self.connections.get(&id);
+        if let Some(crossing) = connection.and_then(|connection| connection.crossing) {
+            self.confirm(crossing, id);
         }
     }
 

@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     Stored,
     Wiped,
     Forgotten,
+    Joined,
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +64,7 @@ impl fmt::Display for Record {
             | Kind::Refused
             | Kind::Reset
             | Kind::Forgotten
+            | Kind::Joined
             | Kind::TimedOut => write!(f, "connection {first}, host {second}"),
             Kind::DatagramSent | Kind::DatagramArrived | Kind::DatagramLost => {
                 write!(f, "from host {first} to host {second}, {third} bytes")

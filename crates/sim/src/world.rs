@@ -23,7 +23,7 @@ use crate::{
     link::Links,
     queue::{Event, Key, Queue},
     storage::Disk,
-    tcp::{Connection, ConnectionId, ListenerState},
+    tcp::{Connection, ConnectionId, Joined, ListenerState},
     trace::{Kind, Trace, mix},
     udp::UdpState,
 };
@@ -140,6 +140,8 @@ pub(crate) struct World {
     pub(crate) links: Links,
     pub(crate) boxes: Vec<NatBox>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    /// Attempts to connect that have ended in a connection from the other side.
+    pub(crate) joined: BTreeMap<ConnectionId, Joined>,
     pub(crate) window: usize,
     pub(crate) rng: StdRng,
     pub(crate) trace: Trace,
@@ -163,6 +165,7 @@ impl World {
             links: Links::new(),
             boxes: Vec::new(),
             connections: BTreeMap::new(),
+            joined: BTreeMap::new(),
             window: DEFAULT_WINDOW,
             rng: StdRng::seed_from_u64(seed),
             trace: Trace::new(seed),
@@ -296,6 +299,7 @@ impl World {
                 bytes,
             } => self.handle_credit(connection, to, bytes),
             Event::Reset { connection, to } => self.handle_reset(connection, to),
+            Event::Joined(attempt) => self.handle_joined(attempt),
             Event::Refused { connection, to } => self.handle_refused(connection, to),
             Event::Linger { connection, side } => self.handle_linger(connection, side),
             Event::Datagram {

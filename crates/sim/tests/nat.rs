@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{future::poll_fn, io, net::SocketAddr};
+use std::{future::poll_fn, io, net::SocketAddr, time::Duration};
 
 use common::{PORT, accept, addr, connect, listen, ms, secs, sleep};
 use futures::{AsyncReadExt, AsyncWriteExt, future::join};
@@ -305,6 +305,58 @@ fn datagrams_punch_holes_where_the_kinds_of_the_boxes_allow_it() {
     );
     assert_eq!(works(2, 3), (false, false), "each expects another port");
     assert_eq!(works(3, 3), (false, false));
+}
+
+/// Both hosts learn from the server what they look like, and connect to each other from the port
+/// of their listener, the second one later. Whether that gives one connection.
+fn punch_tcp(configs: [NatConfig; 2], later: Duration) -> bool {
+    let mut street = Street::new(configs);
+    let [one, two, server] = street.runtimes.clone();
+    let mut public = listen(&server);
+    let _listeners = [&one, &two].map(listen_shared);
+    street.sim.block_on(async {
+        let mut seen = Vec::new();
+        let mut kept = Vec::new();
+        for host in [&one, &two] {
+            let asking = connect_from(host, addr(host.host()), addr(server.host()));
+            let (asked, accepted) = join(asking, accept(&mut public)).await;
+            seen.push(accepted.remote_addr);
+            kept.push((asked.unwrap(), accepted));
+        }
+        let first = connect_from(&one, addr(one.host()), seen[1]);
+        let second = async {
+            sleep(&two, later).await;
+            connect_from(&two, addr(two.host()), seen[0]).await
+        };
+        let both = with_deadline(&server, secs(30), join(first, second)).await;
+        let Some((Ok(mut first), Ok(mut second))) = both else {
+            return false;
+        };
+        assert_eq!([second.remote_addr, first.remote_addr], seen[..]);
+        first.io.write_all(b"here").await.unwrap();
+        second.io.write_all(b"there").await.unwrap();
+        first.io.read_exact(&mut [0; 5]).await.unwrap();
+        second.io.read_exact(&mut [0; 4]).await.unwrap();
+        first.io.close().await.unwrap();
+        assert_eq!(second.io.read(&mut [0]).await.unwrap(), 0);
+        true
+    })
+}
+
+#[test]
+fn a_simultaneous_open_punches_a_hole_for_tcp() {
+    let works = |one: NatConfig, two: NatConfig, later| punch_tcp([one, two], later);
+    for later in [ms(0), ms(5), ms(100), ms(4500)] {
+        let restricted = NatConfig::port_restricted_cone();
+        assert!(
+            works(restricted.clone(), restricted.clone(), later),
+            "{later:?}"
+        );
+        assert!(
+            !works(restricted, NatConfig::symmetric(), later),
+            "{later:?}"
+        );
+    }
 }
 
 #[test]

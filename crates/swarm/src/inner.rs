@@ -8,8 +8,8 @@ use std::sync::{
 use async_lock::Semaphore;
 use event_listener::Event;
 use peerkit_core::{
-    CloseReason, ConnectionError, ConnectionInfo, Keypair, NewConnection, PeerId, Runtime,
-    TaskGroup, Transport, lock, with_deadline,
+    CloseReason, ConnectionError, ConnectionInfo, Keypair, Multiaddr, NewConnection, PeerId,
+    Runtime, TaskGroup, Transport, lock, with_deadline,
 };
 
 use crate::{
@@ -94,12 +94,18 @@ impl Inner {
     }
 
     /// Takes a finished connection over, or names the limit that speaks against it.
-    pub(crate) fn adopt(self: &Arc<Self>, new: NewConnection) -> Result<Arc<Entry>, &'static str> {
+    /// `dialed` is the address that led to it, if this side made it.
+    pub(crate) fn adopt(
+        self: &Arc<Self>,
+        new: NewConnection,
+        dialed: Option<Multiaddr>,
+    ) -> Result<Arc<Entry>, &'static str> {
         let entry = Arc::new(Entry {
             id: ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed)),
             info: Arc::new(new.info),
             connection: new.connection,
             opened_at: self.runtime.now(),
+            dialed,
             negotiations: Arc::new(Semaphore::new(
                 self.config.limits.inbound_negotiations_max.max(1),
             )),

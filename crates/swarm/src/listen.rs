@@ -204,7 +204,7 @@ impl Accepting {
             match outcome {
                 Ok(new) if new.info.remote_peer == inner.local_peer => {}
                 Ok(new) => {
-                    if let Err(limit) = inner.adopt(new) {
+                    if let Err(limit) = inner.adopt(new, None) {
                         let event = HostEvent::InboundRefused { remote_addr, limit };
                         inner.events.emit_minor(event);
                     }

@@ -233,7 +233,7 @@ impl Inner {
         let _slot = self.dialer.slots.acquire().await;
         tracing::debug!(target: "peerkit::dial", %addr, "dialing");
         let outcome = match self.dial_address(&addr, peer).await {
-            Ok(new) => self.adopt_dialed(new),
+            Ok(new) => self.adopt_dialed(new, &addr),
             Err(error) => Err(AttemptError::Transport(Arc::new(error))),
         };
         match outcome {
@@ -245,11 +245,16 @@ impl Inner {
         }
     }
 
-    fn adopt_dialed(self: &Arc<Self>, new: NewConnection) -> Result<Arc<Entry>, AttemptError> {
+    fn adopt_dialed(
+        self: &Arc<Self>,
+        new: NewConnection,
+        addr: &Multiaddr,
+    ) -> Result<Arc<Entry>, AttemptError> {
         if new.info.remote_peer == self.local_peer {
             return Err(AttemptError::OwnPeer);
         }
-        self.adopt(new).map_err(AttemptError::Limit)
+        self.adopt(new, Some(addr.clone()))
+            .map_err(AttemptError::Limit)
     }
 
     /// Dials eagerly; a remote that is confused by that is dialed again, carefully.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, task::ArcWake};
 use peerkit_core::{Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
 
 use crate::{
@@ -113,7 +113,7 @@ impl Runtime for SimRuntime {
             Some(task)
         });
         if let Some(task) = task {
-            std::task::Wake::wake(task);
+            ArcWake::wake(task);
         }
     }
 

@@ -14,12 +14,13 @@ use std::{
 
 use peerkit_core::lock;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use smallvec::SmallVec;
 
 use crate::{
     HostId, Stats,
     boxes::{NatBox, NatId},
     descriptors::Descriptors,
-    executor::{Ready, TaskWaker, Tasks},
+    executor::{Ready, Task, Tasks},
     link::Links,
     queue::{Event, Key, Queue},
     storage::Disk,
@@ -68,6 +69,27 @@ impl Shared {
         outcome
     }
 
+    /// Lets the next event happen, unless it is beyond `horizon` or the script's next `action` comes first.
+    pub(crate) fn step(&self, horizon: u64, action: Option<u64>) -> Step {
+        self.with(|world| {
+            let next = world.queue.next_time();
+            let Some(at) =
+                next.filter(|at| *at <= horizon && action.is_none_or(|action| *at < action))
+            else {
+                return Step::Nothing { next };
+            };
+            let later = at > world.now;
+            if later {
+                world.now = at;
+                self.clock.store(at, Ordering::Relaxed);
+            }
+            if let Some((_, event)) = world.queue.pop() {
+                world.handle(event);
+            }
+            if later { Step::Later } else { Step::Same }
+        })
+    }
+
     pub(crate) fn nanos(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
     }
@@ -98,6 +120,16 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// What [`Shared::step`] has done.
+pub(crate) enum Step {
+    /// Time has passed, and something has happened.
+    Later,
+    /// Something else has happened at the same time.
+    Same,
+    /// Nothing; the next event is at this time, if there is any.
+    Nothing { next: Option<u64> },
+}
+
 /// How a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
@@ -125,8 +157,11 @@ pub(crate) struct HostState {
     pub(crate) descriptors: Descriptors,
     pub(crate) disk: Disk,
     /// Tasks that were woken while it was paused.
-    pub(crate) parked: Vec<Arc<TaskWaker>>,
+    pub(crate) parked: Vec<Arc<Task>>,
 }
+
+/// Seldom more than one.
+type Wakers = SmallVec<[Waker; 2]>;
 
 /// The state of the simulation.
 pub(crate) struct World {
@@ -146,8 +181,8 @@ pub(crate) struct World {
     pub(crate) rng: StdRng,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
-    pub(crate) wakes: Vec<Waker>,
-    pub(crate) retired: Vec<Waker>,
+    pub(crate) wakes: Wakers,
+    pub(crate) retired: Wakers,
     pub(crate) ended: bool,
     next_id: u64,
 }
@@ -170,8 +205,8 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             trace: Trace::new(seed),
             stats: Stats::default(),
-            wakes: Vec::new(),
-            retired: Vec::new(),
+            wakes: Wakers::new(),
+            retired: Wakers::new(),
             ended: false,
             next_id: 0,
         }

@@ -80,6 +80,7 @@ struct Link {
     config: Option<LinkConfig>,
     /// When the last packet so far will have left.
     busy_until: u64,
+    wait_peak: u64,
     stats: LinkStats,
 }
 
@@ -140,7 +141,10 @@ impl Links {
 
     pub(crate) fn stats(&self, from: HostId, to: HostId) -> LinkStats {
         let link = self.links.get(&(from, to));
-        link.map_or_else(LinkStats::default, |link| link.stats)
+        link.map_or_else(LinkStats::default, |link| LinkStats {
+            wait_peak: Duration::from_nanos(link.wait_peak),
+            ..link.stats
+        })
     }
 
     /// Cuts these from those; returns by what to mend it.
@@ -214,6 +218,7 @@ impl Links {
         let late = below(rng, nanos(config.jitter));
         let link = self.links.entry((from, to)).or_default();
         link.busy_until = link.busy_until.max(now).saturating_add(sending);
+        link.wait_peak = link.wait_peak.max(link.busy_until - now);
         link.stats.packets += 1;
         link.stats.bytes += bytes as u64;
         link.busy_until.saturating_add(latency).saturating_add(late)

@@ -268,6 +268,7 @@ impl World {
             }),
         };
         self.connections.insert(id, connection);
+        self.stats.connections_peak = self.stats.connections_peak.max(self.connections.len());
         self.record(Kind::Connecting, [id, u64::from(host.0), 0]);
         self.send_control(id, Side::Dialer, Event::Syn(id));
         self.after(
@@ -545,7 +546,8 @@ impl World {
             return;
         }
         listener.pending.push_back(id);
-        let waker = listener.waker.take();
+        let (waiting, waker) = (listener.pending.len(), listener.waker.take());
+        self.stats.backlog_peak = self.stats.backlog_peak.max(waiting);
         self.wake(waker);
         self.host_mut(to)
             .tuples

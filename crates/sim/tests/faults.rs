@@ -8,7 +8,7 @@ use std::io;
 
 use common::{Pair, accept, connect, listen, ms, secs, sleep};
 use futures::{AsyncReadExt, AsyncWriteExt, future::join};
-use peerkit_core::with_deadline;
+use peerkit_core::{Runtime, with_deadline};
 use peerkit_sim::{HostId, Sim};
 
 /// Whether a connect gets through within a tenth of a second, asked every second.
@@ -110,6 +110,35 @@ fn a_forgotten_connection_is_half_open_until_the_other_side_sends() {
     });
     drop((pair.dialer, pair.listener));
     assert_eq!(pair.sim.stats().connections, 0);
+}
+
+#[test]
+fn the_counters_tell_the_longest_queues() {
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()];
+    sim.links().bandwidth(8_000_000);
+    let [here, there] = [one, two].map(|host| sim.runtime(host));
+    let mut listener = listen(&there);
+    sim.block_on(async {
+        let connecting = (0..5).map(|_| connect(&here, two));
+        let mut dialed = futures::future::try_join_all(connecting).await.unwrap();
+        for _ in 0..5 {
+            accept(&mut listener).await;
+        }
+        // A tenth of a second at a megabyte a second.
+        dialed[0].io.write_all(&[0; 100_000]).await.unwrap();
+    });
+    for _ in 0..7 {
+        here.spawn(Box::pin(std::future::ready(())));
+    }
+    sim.run_for(secs(1));
+    let stats = sim.stats();
+    assert_eq!((stats.connections_peak, stats.backlog_peak), (5, 5));
+    assert_eq!(stats.ready_peak, 7);
+    assert_eq!((stats.tasks_peak, stats.tasks_spawned), (7, 7));
+    assert!(stats.events_peak >= 5, "{stats:?}");
+    assert_eq!(sim.link_stats(one, two).wait_peak, ms(100));
+    assert_eq!(sim.link_stats(two, one).wait_peak, ms(0));
 }
 
 #[test]

@@ -175,15 +175,18 @@ impl GossipsubRouter {
         self.refuse(topic, key, kind, now);
     }
 
-    /// Takes a peer out of the mesh without a word.
+    /// Takes a peer out of the mesh without a word. A GRAFT that has not been sent yet never will be.
     pub(crate) fn drop_from_mesh(&mut self, topic: TopicKey, key: PeerKey) {
-        let mesh = self
-            .topics
-            .get_mut(topic)
-            .and_then(|state| state.mesh.as_mut());
-        if mesh.is_some_and(|mesh| mesh.remove(&key))
-            && let Some(peer) = self.peers.get_mut(key)
-        {
+        let Some(state) = self.topics.get_mut(topic) else {
+            return;
+        };
+        if !state.mesh.as_mut().is_some_and(|mesh| mesh.remove(&key)) {
+            return;
+        }
+        if let Some(control) = self.control.get_mut(&key) {
+            control.graft.retain(|grafted| *grafted != state.name);
+        }
+        if let Some(peer) = self.peers.get_mut(key) {
             peer.counters.prune(topic);
         }
     }

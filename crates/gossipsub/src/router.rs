@@ -385,8 +385,10 @@ impl GossipsubRouter {
         if let Some(next) = self.outgoing.pop_front() {
             return Some(next);
         }
-        if let Some((key, control)) = self.control.pop_first() {
-            return Some((key, Outgoing::Control(control)));
+        while let Some((key, control)) = self.control.pop_first() {
+            if control != Control::default() {
+                return Some((key, Outgoing::Control(control)));
+            }
         }
         let (key, control) = self.gossip.pop_first()?;
         Some((key, Outgoing::Gossip(control)))

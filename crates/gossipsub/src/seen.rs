@@ -49,12 +49,17 @@ pub(crate) struct Validating {
 
 /// All of them, for a time and up to a number.
 pub(crate) struct Seen {
-    known: TagMap<Known>,
+    known: TagMap<Entry>,
     order: VecDeque<(Instant, Tag)>,
     ttl: Duration,
     max: usize,
     validating: usize,
     validating_bytes: usize,
+}
+
+struct Entry {
+    state: Known,
+    expires: Instant,
 }
 
 impl Validating {
@@ -81,11 +86,11 @@ impl Seen {
     }
 
     pub(crate) fn get(&self, tag: Tag) -> Option<&Known> {
-        self.known.get(&tag)
+        self.known.get(&tag).map(|entry| &entry.state)
     }
 
     pub(crate) fn get_validating(&mut self, tag: Tag) -> Option<&mut Validating> {
-        match self.known.get_mut(&tag)? {
+        match &mut self.known.get_mut(&tag)?.state {
             Known::Validating(validating) => Some(validating),
             Known::Delivered { .. } | Known::Ignored | Known::Rejected(_) => None,
         }
@@ -100,18 +105,20 @@ impl Seen {
     }
 
     /// Sets what became of a message; returns what was there about it. The time for which it is known
-    /// counts from the first copy.
+    /// counts from the first copy, those left out that were invalid.
     pub(crate) fn set(&mut self, tag: Tag, state: Known, now: Instant) -> Option<Known> {
         self.count(&state, 1);
-        if let Some(known) = self.known.get_mut(&tag) {
-            let old = std::mem::replace(known, state);
-            self.count(&old, -1);
-            return Some(old);
+        let mut expires = now + self.ttl;
+        let old = self.known.remove(&tag);
+        match &old {
+            Some(old) if !matches!(old.state, Known::Rejected(_)) => expires = old.expires,
+            _ => self.order.push_back((expires, tag)),
         }
-        self.known.insert(tag, state);
-        self.order.push_back((now + self.ttl, tag));
+        self.known.insert(tag, Entry { state, expires });
         self.make_room();
-        None
+        let old = old?.state;
+        self.count(&old, -1);
+        Some(old)
     }
 
     /// Takes the message that waits for a verdict, and leaves what became of it.
@@ -144,9 +151,7 @@ impl Seen {
                 return;
             }
             self.order.pop_front();
-            if let Some(known) = self.known.remove(&tag) {
-                self.count(&known, -1);
-            }
+            self.forget(tag, expires);
         }
     }
 
@@ -171,11 +176,31 @@ impl Seen {
             let Some((expires, tag)) = self.order.pop_front() else {
                 return;
             };
-            if self.get_validating(tag).is_some() {
+            if self.is_waiting(tag, expires) {
                 self.order.push_back((expires, tag));
             } else {
-                self.known.remove(&tag);
+                self.forget(tag, expires);
             }
+        }
+    }
+
+    fn is_waiting(&self, tag: Tag, expires: Instant) -> bool {
+        let entry = self
+            .known
+            .get(&tag)
+            .filter(|entry| entry.expires == expires);
+        entry.is_some_and(|entry| matches!(entry.state, Known::Validating(_)))
+    }
+
+    /// Forgets a message, unless it is known anew since.
+    fn forget(&mut self, tag: Tag, expires: Instant) {
+        if self
+            .known
+            .get(&tag)
+            .is_some_and(|entry| entry.expires == expires)
+            && let Some(entry) = self.known.remove(&tag)
+        {
+            self.count(&entry.state, -1);
         }
     }
 

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use peerkit_core::Direction;
 use peerkit_gossipsub::{Config, Version};
-use peerkit_pubsub::{Control, Topic};
+use peerkit_pubsub::{Control, Rpc, Topic};
 
-use crate::node::{Node, peer, pruning, topic};
+use crate::node::{Node, joining, peer, pruning, topic};
 
 #[test]
 fn a_pruned_peer_is_not_grafted_before_its_backoff_and_slack_are_over() {
@@ -154,4 +154,24 @@ fn a_peer_of_the_first_version_is_told_neither_backoff_nor_peers() {
     node.member_as(1, Version::V1_0, Direction::Inbound);
     node.unsubscribe();
     assert_eq!(node.prunes_to(1), [pruning(&topic(), None)]);
+}
+
+#[test]
+fn who_joins_and_prunes_in_one_rpc_is_not_grafted() {
+    let mut node = Node::joined(Config::default(), 0);
+    node.connect(1);
+    node.forget_output();
+    node.rpc(
+        1,
+        Rpc {
+            subscriptions: vec![joining(&topic())],
+            control: Control {
+                prune: vec![pruning(&topic(), None)],
+                ..Control::default()
+            },
+            ..Rpc::default()
+        },
+    );
+    assert_eq!(node.sent, []);
+    assert!(!node.in_mesh(1));
 }

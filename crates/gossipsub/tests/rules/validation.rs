@@ -284,3 +284,17 @@ fn a_verdict_that_never_comes_is_given_up() {
     node.verdict(&message, Verdict::Accept);
     assert_eq!(node.deliveries(), 0);
 }
+
+#[test]
+fn an_early_forgery_does_not_shorten_the_memory_of_the_real_message() {
+    let mut node = Node::joined(Config::default(), 4);
+    let real = message(50, 1, b"real");
+    node.rejects(1, &forged(&real, b"forged"));
+    node.pass(Duration::from_secs(119));
+    node.accepts(2, &real);
+    node.pass(Duration::from_secs(60));
+    node.delivers(3, &real);
+    assert_eq!((node.validations(), node.deliveries()), (2, 1));
+    node.pass(Duration::from_secs(62));
+    assert_eq!(node.sizes().seen, 0);
+}

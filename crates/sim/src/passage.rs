@@ -157,8 +157,11 @@ impl World {
     }
 
     pub(crate) fn is_far(&self, id: ConnectionId) -> bool {
+        if self.boxes.is_empty() {
+            return false;
+        }
         let connection = self.connections.get(&id);
-        !self.boxes.is_empty() && connection.is_some_and(|connection| connection.far.is_some())
+        connection.is_some_and(|connection| connection.far.is_some())
     }
 }
 

@@ -456,7 +456,7 @@ impl World {
             target.is_some_and(|target| between(dialer, target) || between(target, dialer))
         };
         let mut open = Vec::new();
-        for (id, connection) in &self.connections {
+        for (id, connection) in self.connections.iter() {
             let sides = [Side::Dialer, Side::Listener].into_iter();
             let sides = sides.filter(|side| connection.end(*side).phase == Phase::Open);
             if concerned(connection) {
@@ -470,7 +470,9 @@ impl World {
     pub(crate) fn connections_of(&self, host: HostId) -> Vec<(ConnectionId, Side)> {
         let sides = |(id, connection): (&ConnectionId, &Connection)| {
             let dialer = self.host_of(*id, Side::Dialer) == Some(host);
-            let listener = connection.target == Some(host);
+            // Of what is still on its way to it, a host knows nothing that it could lose.
+            let heard = connection.ends[1].phase != Phase::Opening;
+            let listener = connection.target == Some(host) && heard;
             let dialer = dialer.then_some((*id, Side::Dialer));
             [dialer, listener.then_some((*id, Side::Listener))]
         };

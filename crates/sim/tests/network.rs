@@ -265,6 +265,23 @@ fn a_crash_leaves_a_half_open_connection_that_a_restart_resets() {
 }
 
 #[test]
+fn a_connect_to_a_host_that_crashes_and_comes_back_meanwhile_succeeds_with_a_retry() {
+    let mut sim = Sim::new(1);
+    let client = sim.host();
+    let server = sim.hosts(1, |node| async move {
+        let mut listener = listen(&node.runtime());
+        let _accepted = accept(&mut listener).await;
+        std::future::pending().await
+    })[0];
+    sim.links().latency(ms(40));
+    sim.at(ms(20), move |sim| sim.crash(server));
+    sim.at(ms(500), move |sim| sim.restart(server));
+    let runtime = sim.runtime(client);
+    sim.block_on(connect(&runtime, server)).unwrap();
+    assert_eq!(sim.elapsed(), secs(1) + ms(80));
+}
+
+#[test]
 fn a_killed_program_resets_its_connections_at_once() {
     let mut pair = Pair::new(ms(40), |_| {});
     let (two, start) = (pair.hosts[1], pair.sim.elapsed());

@@ -28,6 +28,7 @@ mod config;
 mod control;
 mod error;
 mod gossip;
+mod gossipsub;
 mod heartbeat;
 mod history;
 mod idontwant;
@@ -50,6 +51,7 @@ mod view;
 
 pub use config::{Config, PeerExchange, TopicFilter};
 pub use error::ConfigError;
+pub use gossipsub::{Gossipsub, GossipsubConfig, GossipsubError};
 pub use params::{IpRange, ScoreParams, Thresholds, TopicScoreParams};
 pub use router::GossipsubRouter;
 pub use version::Version;

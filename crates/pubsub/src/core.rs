@@ -109,17 +109,24 @@ impl<R: Router> Core<R> {
         self.router.handle_rpc(peer, rpc, now);
     }
 
+    /// Whether this is the peer of its name, not one that was here before.
+    pub(crate) fn has(&self, peer: &Arc<Peer>) -> bool {
+        let entry = self.peers.get(&peer.id);
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.peer, peer))
+    }
+
     /// A peer can be sent to.
-    pub(crate) fn connect(&mut self, peer: PeerId, link: PeerLink, now: Instant) -> bool {
-        let Some(entry) = self.peers.get_mut(&peer) else {
+    pub(crate) fn connect(&mut self, peer: &Arc<Peer>, link: PeerLink, now: Instant) -> bool {
+        let same = |entry: &&mut PeerEntry| Arc::ptr_eq(&entry.peer, peer);
+        let Some(entry) = self.peers.get_mut(&peer.id).filter(same) else {
             return false;
         };
-        if !std::mem::replace(&mut entry.connected, true) {
-            self.metrics.peers += 1;
-            self.router.handle_connected(peer, link, now);
-            return true;
+        if std::mem::replace(&mut entry.connected, true) {
+            return false;
         }
-        false
+        self.metrics.peers += 1;
+        self.router.handle_connected(peer.id, link, now);
+        true
     }
 
     /// A peer is gone. [`drain`](Self::drain) has to follow.
@@ -127,7 +134,7 @@ impl<R: Router> Core<R> {
         let Some(entry) = self.peers.remove(peer) else {
             return;
         };
-        effects.wakers.extend(entry.peer.queue.close());
+        entry.peer.leave();
         if entry.connected {
             self.metrics.peers -= 1;
             self.router.handle_disconnected(peer, now);

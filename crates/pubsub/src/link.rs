@@ -54,7 +54,7 @@ struct Departure<R: Router> {
 
 impl<R: Router> Drop for Departure<R> {
     fn drop(&mut self) {
-        self.shared.departed(&self.peer);
+        self.shared.leave(&self.peer);
     }
 }
 
@@ -182,9 +182,10 @@ impl<R: Router> Link<R> {
             direction: info.direction,
             ip: ip_of(&info.remote_addr),
         };
-        let (peer, protocol) = (self.peer.id, link.protocol.clone());
+        let (peer, protocol) = (&self.peer, link.protocol.clone());
         self.shared.with_core(|core, now, effects| {
             if core.connect(peer, link, now) {
+                let peer = peer.id;
                 effects
                     .events
                     .push(PubsubEvent::PeerConnected { peer, protocol });

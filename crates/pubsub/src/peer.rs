@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     persistent: AtomicBool,
     /// It has opened a stream since the last attempt to open one to it.
     seen: AtomicBool,
+    /// Its connections are gone.
+    leaving: AtomicBool,
     inbound: Mutex<Inbound>,
 }
 
@@ -54,6 +56,7 @@ impl Peer {
             renew: AtomicBool::new(false),
             persistent: AtomicBool::new(false),
             seen: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             inbound: Mutex::default(),
         }
     }
@@ -79,9 +82,32 @@ impl Peer {
         }
     }
 
-    /// Wakes all who wait for a change, after the queue was closed.
-    pub(crate) fn notify(&self) {
+    /// Nothing can be sent any more. What was received before is still to be read. False when that was
+    /// known already.
+    pub(crate) fn leave(&self) -> bool {
+        if self.leaving.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        if let Some(writer) = self.queue.close() {
+            writer.wake();
+        }
         self.changed.notify(usize::MAX);
+        true
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Waits until no stream of the peer is read.
+    pub(crate) async fn unread(&self) {
+        loop {
+            listener!(self.changed => changed);
+            if lock(&self.inbound).streams.is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(crate) fn set_renew(&self) {
@@ -146,5 +172,8 @@ impl Peer {
     /// An inbound stream has ended.
     pub(crate) fn dismiss(&self, number: u64) {
         lock(&self.inbound).streams.retain(|(it, _)| *it != number);
+        if self.is_leaving() {
+            self.changed.notify(usize::MAX);
+        }
     }
 }

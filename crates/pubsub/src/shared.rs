@@ -3,11 +3,11 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use event_listener::Event;
-use futures::task::AtomicWaker;
+use futures::{FutureExt, task::AtomicWaker};
 use peerkit_core::{Multiaddr, PeerId, ProtocolId, Runtime, lock, with_deadline};
 use peerkit_swarm::{Host, WeakHost};
 
@@ -51,6 +51,8 @@ pub(crate) type Judged = (MessageId, Arc<Message>, Verdict);
 
 /// Signatures that are checked before others get a turn: less than half a millisecond.
 const CHECKS_MAX: usize = 8;
+/// How long what a peer has sent is read after its last connection has ended.
+const UNREAD_TIME: Duration = Duration::from_secs(5);
 
 impl<R: Router> Shared<R> {
     pub(crate) fn new(host: &Host, router: R, config: PubsubConfig) -> Self {
@@ -216,6 +218,12 @@ impl<R: Router> Shared<R> {
     /// The peer, which gets a task when it is new; `None` when it is not connected.
     pub(crate) fn peer(self: &Arc<Self>, id: PeerId) -> Option<Arc<Peer>> {
         let host = self.host.upgrade()?;
+        let known = lock(&self.core).peers.get(&id).map(|it| it.peer.clone());
+        match known {
+            Some(peer) if peer.is_leaving() => self.forget(&peer),
+            Some(peer) => return Some(peer),
+            None => {}
+        }
         let peer = {
             let mut core = lock(&self.core);
             if let Some(entry) = core.peers.get(&id) {
@@ -238,23 +246,33 @@ impl<R: Router> Shared<R> {
 
     /// The last connection with a peer is gone.
     pub(crate) fn disconnected(self: &Arc<Self>, id: &PeerId) {
-        let peer = self.with_core(|core, now, effects| {
-            let peer = core.peers.get(id).map(|entry| entry.peer.clone());
-            core.disconnect(id, now, effects);
-            peer
-        });
+        let peer = lock(&self.core).peers.get(id).map(|it| it.peer.clone());
         if let Some(peer) = peer {
-            peer.notify();
+            self.leave(&peer);
         }
     }
 
-    /// The task of a peer ends.
-    pub(crate) fn departed(self: &Arc<Self>, peer: &Arc<Peer>) {
-        let same = |it: &PeerEntry| Arc::ptr_eq(&it.peer, peer);
-        let present = lock(&self.core).peers.get(&peer.id).is_some_and(same);
-        if present {
-            self.disconnected(&peer.id);
+    /// Nothing can be sent to a peer any more. It is forgotten once everything is read that it has sent.
+    pub(crate) fn leave(self: &Arc<Self>, peer: &Arc<Peer>) {
+        if !peer.leave() {
+            return;
         }
+        if peer.unread().now_or_never().is_some() {
+            return self.forget(peer);
+        }
+        let (shared, peer) = (self.clone(), peer.clone());
+        self.spawn(async move {
+            with_deadline(shared.runtime.as_ref(), UNREAD_TIME, peer.unread()).await;
+            shared.forget(&peer);
+        });
+    }
+
+    fn forget(self: &Arc<Self>, peer: &Arc<Peer>) {
+        self.with_core(|core, now, effects| {
+            if core.has(peer) {
+                core.disconnect(&peer.id, now, effects);
+            }
+        });
     }
 
     /// Ends everything that somebody may be waiting for.
@@ -269,8 +287,7 @@ impl<R: Router> Shared<R> {
             std::mem::take(&mut core.peers)
         };
         for entry in peers.values() {
-            wakers.extend(entry.peer.queue.close());
-            entry.peer.notify();
+            entry.peer.leave();
         }
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.membership.notify(usize::MAX);

@@ -1,6 +1,8 @@
 //! Hosts in one process.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod raw;
+
 use std::{sync::Arc, time::Duration};
 
 use peerkit_core::{Keypair, Multiaddr, Runtime, with_deadline};

@@ -32,6 +32,7 @@ mod sim;
 mod socket;
 mod stats;
 mod storage;
+mod table;
 mod tcp;
 mod trace;
 mod udp;

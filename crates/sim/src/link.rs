@@ -1,13 +1,14 @@
 //! Links between hosts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     time::Duration,
 };
 
 use rand::{Rng, rngs::StdRng};
 
-use crate::{HostId, LinkStats};
+use crate::{HostId, LinkStats, trace::mix};
 
 /// How one direction of a link behaves.
 ///
@@ -91,11 +92,31 @@ struct Cut {
     to: BTreeSet<HostId>,
 }
 
+/// Hashes a pair of hosts, the same way in every run.
+#[derive(Default)]
+struct HostHasher(u64);
+
+impl Hasher for HostHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0, u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, host: u32) {
+        self.0 = mix(self.0, u64::from(host));
+    }
+}
+
 /// All links.
 pub(crate) struct Links {
     default: LinkConfig,
     loopback: LinkConfig,
-    links: BTreeMap<(HostId, HostId), Link>,
+    links: HashMap<(HostId, HostId), Link, BuildHasherDefault<HostHasher>>,
     cuts: Vec<Cut>,
     cuts_made: u64,
 }
@@ -113,7 +134,7 @@ impl Links {
         Self {
             default: LinkConfig::default(),
             loopback: LinkConfig::loopback(),
-            links: BTreeMap::new(),
+            links: HashMap::default(),
             cuts: Vec::new(),
             cuts_made: 0,
         }
@@ -177,18 +198,18 @@ impl Links {
     pub(crate) fn room(&self, from: HostId, to: HostId, now: u64) -> Room {
         let config = self.config(from, to);
         let segment = config.segment_len();
-        let busy_until = self
-            .links
-            .get(&(from, to))
-            .map_or(0, |link| link.busy_until);
-        let queued = busy_until.saturating_sub(now);
-        let longest = config.sending_time(config.queue.max(1));
         if config.bandwidth.is_none() {
             return Room::Bytes {
                 room: usize::MAX,
                 segment,
             };
         }
+        let busy_until = self
+            .links
+            .get(&(from, to))
+            .map_or(0, |link| link.busy_until);
+        let queued = busy_until.saturating_sub(now);
+        let longest = config.sending_time(config.queue.max(1));
         if queued >= longest {
             return Room::At(now + (queued - longest / 2).max(1));
         }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -97,6 +97,7 @@ impl Runtime for SimRuntime {
             shared: self.shared.clone(),
             deadline: self.shared.virtual_time(deadline),
             queued: None,
+            waiting: None,
         })
     }
 
@@ -208,6 +209,8 @@ struct SimTimer {
     /// `None` is further away than the simulation can go.
     deadline: Option<u64>,
     queued: Option<Key>,
+    /// The waker that is in the queue, so that the queue need not be looked at to see that it is the right one.
+    waiting: Option<Waker>,
 }
 
 impl Future for SimTimer {
@@ -221,20 +224,16 @@ impl Future for SimTimer {
             self.cancel();
             return Poll::Ready(());
         }
-        let queued = self.queued;
-        let key = self.shared.with(|world| {
-            if let Some(key) = queued
-                && let Some(known) = world.queue.waker(key)
-            {
-                if !known.will_wake(cx.waker()) {
-                    let replaced = std::mem::replace(known, cx.waker().clone());
-                    world.retired.push(replaced);
-                }
-                return key;
-            }
-            world.queue.push(deadline, Event::Wake(cx.waker().clone()))
-        });
-        self.queued = Some(key);
+        let known = self.waiting.as_ref();
+        if self.queued.is_some() && known.is_some_and(|known| known.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let waker = cx.waker();
+        let replaced = self.cancel();
+        let push = |world: &mut World| world.queue.push(deadline, Event::Wake(waker.clone()));
+        self.queued = Some(self.shared.with(push));
+        self.waiting = Some(waker.clone());
+        drop(replaced);
         Poll::Pending
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     link::Links,
     queue::{Event, Key, Queue},
     storage::Disk,
+    table::Table,
     tcp::{Connection, ConnectionId, Joined, ListenerState},
     trace::{Kind, Trace, mix},
     udp::UdpState,
@@ -83,7 +84,7 @@ impl Shared {
                 world.now = at;
                 self.clock.store(at, Ordering::Relaxed);
             }
-            if let Some((_, event)) = world.queue.pop() {
+            if let Some(event) = world.queue.pop() {
                 world.handle(event);
             }
             if later { Step::Later } else { Step::Same }
@@ -174,7 +175,7 @@ pub(crate) struct World {
     names: BTreeMap<String, HostId>,
     pub(crate) links: Links,
     pub(crate) boxes: Vec<NatBox>,
-    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) connections: Table<Connection>,
     /// Attempts to connect that have ended in a connection from the other side.
     pub(crate) joined: BTreeMap<ConnectionId, Joined>,
     pub(crate) window: usize,
@@ -199,7 +200,7 @@ impl World {
             names: BTreeMap::new(),
             links: Links::new(),
             boxes: Vec::new(),
-            connections: BTreeMap::new(),
+            connections: Table::default(),
             joined: BTreeMap::new(),
             window: DEFAULT_WINDOW,
             rng: StdRng::seed_from_u64(seed),

@@ -15,6 +15,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulation.md")]
+mod guide {}
+
 mod boxes;
 mod descriptors;
 mod executor;

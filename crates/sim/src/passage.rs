@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::{
+    HostId,
     boxes::NatId,
     nat::{Packet, PacketKind, Verdict},
     queue::Event,
@@ -20,9 +21,18 @@ pub(crate) struct Far {
 impl World {
     /// Whether a packet gets to a side of a connection: over the link, and through the boxes.
     pub(crate) fn arrives(&mut self, id: ConnectionId, to: Side, kind: PacketKind) -> bool {
-        let Some((source, target)) = self.path(id, to.other()) else {
-            return false;
-        };
+        self.path(id, to.other())
+            .is_some_and(|path| self.arrives_by(path, id, to, kind))
+    }
+
+    /// The same, when it is known from which host to which the packet goes.
+    pub(crate) fn arrives_by(
+        &mut self,
+        (source, target): (HostId, HostId),
+        id: ConnectionId,
+        to: Side,
+        kind: PacketKind,
+    ) -> bool {
         self.reaches(source, target) && (!self.is_far(id) || self.pass_in(id, to, kind))
     }
 
@@ -170,10 +180,8 @@ impl Event {
     fn packet_kind(&self) -> Option<PacketKind> {
         match self {
             Self::Syn(_) | Self::SynAck(_) => Some(PacketKind::Syn),
-            Self::Segment { segment, .. } if segment.fin => Some(PacketKind::Fin),
-            Self::Segment { .. } | Self::Credit { .. } | Self::Joined(_) => {
-                Some(PacketKind::Segment)
-            }
+            Self::Segment { segment, .. } => Some(segment.kind()),
+            Self::Credit { .. } | Self::Joined(_) => Some(PacketKind::Segment),
             Self::Reset { .. } => Some(PacketKind::Reset),
             Self::Wake(_)
             | Self::SynAgain { .. }

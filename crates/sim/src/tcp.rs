@@ -55,12 +55,21 @@ pub(crate) struct Segment {
     offset: u64,
     bytes: Bytes,
     /// Nothing follows.
-    pub(crate) fin: bool,
+    fin: bool,
     /// How many packets had to be read, one after the other, before this could be sent; and this one.
     flights: u32,
 }
 
 impl Segment {
+    /// What a NAT box sees of it.
+    pub(crate) fn kind(&self) -> PacketKind {
+        if self.fin {
+            PacketKind::Fin
+        } else {
+            PacketKind::Segment
+        }
+    }
+
     /// The offset of what follows. The end of the stream counts like a byte.
     fn end(&self) -> u64 {
         self.offset + self.bytes.len() as u64 + u64::from(self.fin)
@@ -615,15 +624,11 @@ impl World {
 
     pub(crate) fn handle_segment(&mut self, id: ConnectionId, to: Side, segment: Segment) {
         let from = to.other();
-        let Some((_, target)) = self.path(id, from) else {
+        let Some(path) = self.path(id, from) else {
             return;
         };
-        let kind = if segment.fin {
-            PacketKind::Fin
-        } else {
-            PacketKind::Segment
-        };
-        let reached = self.arrives(id, to, kind);
+        let (kind, target) = (segment.kind(), path.1);
+        let reached = self.arrives_by(path, id, to, kind);
         let Some(end) = self.end_mut(id, to) else {
             return;
         };

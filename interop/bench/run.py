@@ -89,7 +89,7 @@ COLUMNS = {
 
 def build(peers):
     for package in dict.fromkeys(PEERS[peer][0] for peer in peers):
-        command = ["cargo", "build", "--release", "--locked", "--package", package]
+        command = ["cargo", "build", "--release", "--package", package]
         subprocess.run(command, cwd=HERE, check=True)
 
 

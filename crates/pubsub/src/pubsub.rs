@@ -152,8 +152,9 @@ impl<R: Router> Pubsub<R> {
         }
     }
 
-    /// Sends what waits (for at most `limit`), ends all streams in good order and takes nothing more.
-    /// Call it before [`Host::close`], which may cut off what was published a moment before.
+    /// Sends what waits, ends all streams in good order, waits until the peers have read them to
+    /// the end, all of it for at most `limit`, and takes nothing more. Call it before
+    /// [`Host::close`], which may cut off what was published a moment before.
     ///
     /// Subscriptions and events end. The host goes on, and answers the protocols no longer.
     ///

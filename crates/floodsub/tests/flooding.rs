@@ -333,7 +333,7 @@ fn everything_ends_with_the_host() {
 #[test]
 fn a_peer_that_opens_a_stream_for_each_message_is_heard() {
     run(|net| async move {
-        let node = net.node_with(policy(SignaturePolicy::LaxSign)).await;
+        let node = net.node_with(FloodsubConfig::default()).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::OneFrame).await;
         let from = raw.host.local_peer().to_bytes();

@@ -1,5 +1,4 @@
 //! Publish/subscribe between processes.
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod common;
 

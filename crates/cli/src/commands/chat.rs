@@ -55,7 +55,7 @@ pub(crate) async fn run(
             },
         }
     }
-    pubsub.flush().await;
+    pubsub.close().await;
     Ok(())
 }
 
@@ -78,7 +78,7 @@ async fn say(
     {
         Err(PublishError::NoPeers) if output.is_json() => Ok(()),
         Err(PublishError::NoPeers) => output.line("(nobody is here yet)"),
-        outcome => Ok(drop(outcome?)),
+        outcome => Ok(outcome.map(drop)?),
     }
 }
 

@@ -1,9 +1,12 @@
 //! `peerkit pubsub publish`: sends messages to those who have joined a topic.
 
-use std::pin::pin;
+use std::{collections::BTreeSet, pin::pin};
 
 use futures::{FutureExt, StreamExt, select};
-use peerkit::{Host, pubsub::PubsubEvents};
+use peerkit::{
+    Host, PeerId,
+    pubsub::{PubsubEvent, PubsubEvents},
+};
 
 use crate::{
     arguments::PublishArguments,
@@ -13,7 +16,7 @@ use crate::{
     stdin,
 };
 
-use super::subscribe::membership;
+use super::subscribe::{change, membership};
 
 pub(crate) async fn run(
     host: &Host,
@@ -24,6 +27,7 @@ pub(crate) async fn run(
     let mut events = pubsub.events();
     gather(host, &arguments.gathering, output).await?;
     let mut session = Session {
+        members: BTreeSet::new(),
         topic: &arguments.gathering.topic,
         pubsub,
         output,
@@ -43,10 +47,12 @@ pub(crate) async fn run(
             () = stdin_end => {}
         }
     }
+    session.pubsub.close().await;
     Ok(())
 }
 
 struct Session<'a> {
+    members: BTreeSet<PeerId>,
     topic: &'a String,
     pubsub: Pubsub,
     output: Output,
@@ -59,29 +65,37 @@ impl Session<'_> {
 
     /// Prints who comes and goes until their number is as it should be; false when the node was closed.
     async fn wait_until(
-        &self,
+        &mut self,
         events: &mut PubsubEvents,
         is_reached: impl Fn(usize) -> bool,
     ) -> Result<bool, Failure> {
-        loop {
-            // What has happened already is told before the number is looked at.
-            while let Some(event) = events.next().now_or_never() {
-                let Some(event) = event else {
-                    return Ok(false);
-                };
-                membership(&event, self.topics(), self.output)?;
-            }
-            if is_reached(self.pubsub.peers(self.topic).len()) {
-                return Ok(true);
-            }
-            match events.next().await {
-                Some(event) => membership(&event, self.topics(), self.output)?,
-                None => return Ok(false),
-            }
+        while !is_reached(self.members.len()) {
+            let Some(event) = events.next().await else {
+                return Ok(false);
+            };
+            self.note(&event)?;
         }
+        Ok(true)
     }
 
-    async fn publish_all(&mut self, arguments: &PublishArguments) -> Result<(), Failure> {
+    /// Goes by the events, so that nobody is counted who was not printed.
+    fn note(&mut self, event: &PubsubEvent) -> Result<(), Failure> {
+        match change(event) {
+            Some((peer, topic, true)) if topic == self.topic => {
+                self.members.insert(peer);
+            }
+            Some((peer, topic, false)) if topic == self.topic => {
+                self.members.remove(&peer);
+            }
+            Some(_) | None => {}
+        }
+        if let PubsubEvent::Lagged { .. } = event {
+            self.members = self.pubsub.peers(self.topic).into_iter().collect();
+        }
+        membership(event, self.topics(), self.output)
+    }
+
+    async fn publish_all(&self, arguments: &PublishArguments) -> Result<(), Failure> {
         if arguments.stdin {
             let mut lines = stdin::lines();
             while let Some(line) = lines.next().await {

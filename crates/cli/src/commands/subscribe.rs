@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use futures::{FutureExt, select};
 use peerkit::{
-    Host,
+    Host, PeerId,
     pubsub::{Lagged, PubsubEvent, Received},
 };
 
@@ -64,17 +64,26 @@ pub(crate) fn membership(
     topics: &[String],
     output: Output,
 ) -> Result<(), Failure> {
-    let (peer, topic, is_member) = match event {
-        PubsubEvent::Subscribed { peer, topic } => (*peer, topic, true),
-        PubsubEvent::Unsubscribed { peer, topic } => (*peer, topic, false),
-        _ => return Ok(()),
+    let Some((peer, topic, is_member)) = change(event) else {
+        return Ok(());
     };
-    if !topics.iter().any(|it| it == topic.as_str()) {
+    if !topics.iter().any(|it| it == topic) {
         return Ok(());
     }
     output.event(&Event::Membership {
         peer,
-        topic: topic.as_str(),
+        topic,
         is_member,
     })
+}
+
+/// Who has joined or left which topic.
+pub(crate) fn change(event: &PubsubEvent) -> Option<(PeerId, &str, bool)> {
+    if let PubsubEvent::Subscribed { peer, topic } = event {
+        return Some((*peer, topic.as_str(), true));
+    }
+    if let PubsubEvent::Unsubscribed { peer, topic } = event {
+        return Some((*peer, topic.as_str(), false));
+    }
+    None
 }

@@ -1,5 +1,7 @@
 //! Publish/subscribe with the router that was asked for.
 
+use std::time::Duration;
+
 use peerkit::{
     Host, PeerId,
     floodsub::{Floodsub, FloodsubConfig},
@@ -64,6 +66,11 @@ impl Pubsub {
         with_router!(self, pubsub => pubsub.flush().await);
     }
 
+    /// Waits until everything was read, but not for ever.
+    pub(crate) async fn close(&self) {
+        with_router!(self, pubsub => pubsub.close(GOODBYE).await);
+    }
+
     pub(crate) fn peers(&self, topic: &str) -> Vec<PeerId> {
         with_router!(self, pubsub => pubsub.peers(topic))
     }
@@ -76,6 +83,9 @@ impl Pubsub {
         with_router!(self, pubsub => pubsub.events())
     }
 }
+
+/// How long others may take to read the last messages.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 fn sign(config: &mut PubsubConfig, routing: Routing) {
     if routing.unsigned {

@@ -382,3 +382,41 @@ fn dropping_futures_and_streams_leaves_nothing_behind() {
         panic!("streams were left behind");
     });
 }
+
+/// The remote closes its node a moment after it has sent everything.
+#[test]
+fn what_was_sent_before_the_node_closed_can_still_be_read() {
+    run(async {
+        for muxer in [yamux(), mplex()] {
+            for len in [1000, 200_000] {
+                let net = Net::new();
+                let setup = || Setup {
+                    muxers: vec![muxer.clone()],
+                    ..Setup::default()
+                };
+                let (listener, addr) = net.echo_host_with(setup()).await;
+                let (report, total) = oneshot::channel();
+                let report = Mutex::new(Some(report));
+                let report = Arc::new(report);
+                listener.set_stream_handler("/sink/1", move |mut stream: Stream| {
+                    let report = report.clone();
+                    async move {
+                        let (mut total, mut buffer) = (0, vec![0; 16 * 1024]);
+                        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                            total += read;
+                            pause(30).await;
+                        }
+                        let report = report.lock().await.take().unwrap();
+                        report.send(total).unwrap();
+                    }
+                });
+                let dialer = net.host_with(setup());
+                let mut stream = dialer.open_stream(&addr, "/sink/1").await.unwrap();
+                stream.write_all(&vec![7; len]).await.unwrap();
+                stream.close().await.unwrap();
+                dialer.close().await;
+                assert_eq!(total.await.unwrap(), len);
+            }
+        }
+    });
+}

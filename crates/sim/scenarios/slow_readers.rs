@@ -36,7 +36,9 @@ pub(crate) fn run(seed: u64) -> Outcome {
     serve(&hosts[1], &runtimes[1], &written);
     let stuck = match muxer {
         Muxer::Yamux => trial.rng.random_range(1..=8),
-        // Streams have no windows: one that is not read holds up the others until it is reset.
+        // Streams have no windows: one that is not read holds up the others until it is reset. Several do
+        // so one after the other, for longer than a proposal waits for its answer: then an exchange
+        // may fail, and nothing is to be expected of it.
         Muxer::Mplex => 1,
     };
     let first = trial.rng.random_range(0..2);

@@ -59,9 +59,11 @@ impl History {
         } else {
             self.windows[0].push_back(tag);
         }
-        while self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes {
-            self.drop_oldest();
-        }
+        while self.is_too_large() && self.drop_oldest() {}
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes
     }
 
     /// A message for a peer that asks for it, unless it got it `max` times already.
@@ -117,10 +119,10 @@ impl History {
         self.bytes
     }
 
-    fn drop_oldest(&mut self) {
+    /// False when there is none.
+    fn drop_oldest(&mut self) -> bool {
         let oldest = self.windows.iter_mut().rev().find_map(VecDeque::pop_front);
-        let oldest = oldest.expect("each message is in a window");
-        self.remove(oldest);
+        oldest.map(|oldest| self.remove(oldest)).is_some()
     }
 
     fn remove(&mut self, tag: Tag) {

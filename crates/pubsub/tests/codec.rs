@@ -404,6 +404,30 @@ fn a_message_is_kept_as_it_was_sent_unknown_fields_included() {
     assert_eq!(again, rpc.encode_to_vec());
 }
 
+/// What is kept of a frame would otherwise be far more than what limits count.
+#[test]
+fn a_small_message_does_not_hold_on_to_a_large_frame_and_a_large_one_is_not_copied() {
+    for (padding, copied) in [(0, false), (500_000, true)] {
+        let rpc = schema::Rpc {
+            publish: [10_000, padding]
+                .map(|len| schema::Message {
+                    data: Some(vec![7; len].into()),
+                    topic: Some("news".into()),
+                    ..schema::Message::default()
+                })
+                .into(),
+            ..schema::Rpc::default()
+        };
+        let frame = Bytes::from(rpc.encode_to_vec());
+        let message = &decode(frame.clone()).unwrap().rpc.messages[0];
+        for part in [&message.encoded, &message.data] {
+            let shared = frame.as_ptr_range().contains(&part.as_ptr());
+            assert_eq!(shared, !copied, "{padding}");
+        }
+        assert_eq!(message.data.len(), 10_000);
+    }
+}
+
 #[test]
 fn old_messages_may_name_several_topics() {
     // Field 4, twice.

@@ -118,8 +118,21 @@ impl<'a> Decoding<'a> {
         Ok(self.frame.slice(field.range()?))
     }
 
+    /// A part that may be kept for long, on its own where it would hold on to a frame that is much
+    /// larger: limits count what a message has, not what it was sent with.
+    fn keep(&self, range: Range<usize>) -> Bytes {
+        if self.frame.len() > 2 * range.len() + SLACK {
+            return Bytes::copy_from_slice(&self.frame[range]);
+        }
+        self.frame.slice(range)
+    }
+
     fn topic(&mut self, range: Option<Range<usize>>) -> Option<Topic> {
-        let topic = range.and_then(|range| self.decoder.topic(&self.frame[range]));
+        self.topic_in(self.frame, range)
+    }
+
+    fn topic_in(&mut self, bytes: &[u8], range: Option<Range<usize>>) -> Option<Topic> {
+        let topic = range.and_then(|range| self.decoder.topic(&bytes[range]));
         self.out.skipped += usize::from(topic.is_none());
         topic
     }
@@ -163,22 +176,24 @@ impl<'a> Decoding<'a> {
         if !self.admit(self.out.rpc.messages.len(), max) {
             return Ok(());
         }
-        let mut fields = self.fields(range.clone());
+        let encoded = self.keep(range);
+        let mut fields = Reader::new(&encoded);
+        let slice = |field: Field| field.range().map(|range| Some(encoded.slice(range)));
         let [mut from, mut data, mut seqno, mut signature, mut key] = [const { None }; 5];
         let mut topic = None;
         while let Some(field) = fields.next_field()? {
             match field.number {
-                1 => from = Some(self.slice(field)?),
-                2 => data = Some(self.slice(field)?),
-                3 => seqno = Some(self.slice(field)?),
+                1 => from = slice(field)?,
+                2 => data = slice(field)?,
+                3 => seqno = slice(field)?,
                 // Old messages name several: the last one counts, as for any field that stands there twice.
                 4 => topic = Some(field.range()?),
-                5 => signature = Some(self.slice(field)?),
-                6 => key = Some(self.slice(field)?),
+                5 => signature = slice(field)?,
+                6 => key = slice(field)?,
                 _ => {}
             }
         }
-        if let Some(topic) = self.topic(topic) {
+        if let Some(topic) = self.topic_in(&encoded, topic) {
             self.out.rpc.messages.push(Arc::new(Message {
                 from,
                 data: data.unwrap_or_default(),
@@ -186,7 +201,7 @@ impl<'a> Decoding<'a> {
                 topic,
                 signature,
                 key,
-                encoded: self.frame.slice(range),
+                encoded,
             }));
         }
         Ok(())
@@ -379,3 +394,6 @@ fn extend(all: &mut Vec<MessageId>, more: Vec<MessageId>) {
         all.extend(more);
     }
 }
+
+/// Bytes that a message may hold on to beyond twice its own.
+const SLACK: usize = 1024;

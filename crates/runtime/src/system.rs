@@ -85,7 +85,9 @@ const UNKNOWN_DESCRIPTORS: u64 = if cfg!(windows) { 16_384 } else { 256 };
 
 /// `MemTotal:       24683888 kB`
 fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|it| it.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -118,7 +120,12 @@ mod tests {
 
     #[test]
     fn what_it_does_not_tell_is_nothing() {
-        for garbage in ["", "MemTotal: kB", "Max open files", "MemTotal: 1 MB\nMax open files  x"] {
+        for garbage in [
+            "",
+            "MemTotal: kB",
+            "Max open files",
+            "MemTotal: 1 MB\nMax open files  x",
+        ] {
             assert_eq!(total_memory(garbage), None);
             assert_eq!(open_files(garbage), None);
         }

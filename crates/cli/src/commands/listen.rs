@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 
 use futures::{FutureExt, select};
-use peerkit::{Host, HostEvent, Multiaddr, core::multiaddr::Protocol, identify::IdentifyEvent};
+use peerkit::{
+    Host, HostConfig, HostEvent, Multiaddr, core::multiaddr::Protocol, identify::IdentifyEvent,
+};
 
 use crate::{
     arguments::{ListenArguments, Options, parse_addr},
     failure::Failure,
     interrupt::Interrupt,
+    limits::{self, Quieting},
     node,
-    output::{Event, Output},
+    output::{Event, Output, Refused},
     protocols::{echo, perf},
 };
 
@@ -27,7 +30,9 @@ pub(crate) async fn run(
         .map(|addr| parse_addr(addr))
         .collect();
     let addrs = addrs?;
-    let host = node::start(options).await?;
+    let mut config = HostConfig::default();
+    limits::apply(&arguments.limit, &mut config.limits)?;
+    let host = node::start_with(options, config).await?;
     echo::serve(&host);
     perf::serve(&host);
     let work = async {
@@ -64,6 +69,7 @@ async fn serve(host: &Host, addrs: Vec<Multiaddr>, output: Output) -> Result<(),
         host,
         output,
         shown: BTreeSet::new(),
+        quieting: Quieting::default(),
     };
     for addr in addrs {
         host.listen(addr).await?;
@@ -89,6 +95,7 @@ struct Reporter<'a> {
     host: &'a Host,
     output: Output,
     shown: BTreeSet<Multiaddr>,
+    quieting: Quieting,
 }
 
 impl Reporter<'_> {
@@ -101,7 +108,19 @@ impl Reporter<'_> {
     }
 
     fn host_event(&mut self, event: HostEvent) -> Result<(), Failure> {
+        if let Some(refused) = Refused::of(&event) {
+            return self.refused(&refused);
+        }
         match event {
+            HostEvent::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            } => self.output.event(&Event::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            }),
             HostEvent::Listening { addr, .. } => self.listening(addr),
             HostEvent::ListenAddressExpired { addr, .. } => {
                 self.shown.remove(&addr);
@@ -114,11 +133,18 @@ impl Reporter<'_> {
             }
             HostEvent::ListenerClosed { .. }
             | HostEvent::InboundFailed { .. }
-            | HostEvent::InboundRefused { .. }
             | HostEvent::DialFailed { .. }
             | HostEvent::ProtocolsChanged
             | HostEvent::Lagged { .. }
             | _ => Ok(()),
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused<'_>) -> Result<(), Failure> {
+        let now = self.host.runtime().now();
+        match self.quieting.note(refused.limit.setting, now) {
+            Some(times) => self.output.event(&Event::Limit { refused, times }),
+            None => Ok(()),
         }
     }
 

@@ -244,7 +244,9 @@ mod tests {
             (["1.2.3.4", "::ffff:1.2.3.4"], "::ffff:1.2.3.5"),
         ] {
             let mut networks = Networks::new(&limits());
-            near.map(|it| networks.admit(ip(it), begin()).unwrap());
+            for from in near {
+                networks.admit(ip(from), begin()).unwrap();
+            }
             let refused = networks.admit(ip(near[0]), begin()).unwrap_err();
             assert_eq!(refused.setting, "limits.inbound_upgrades_per_ip_max");
             assert!(networks.admit(ip(far), begin()).is_ok());
@@ -330,10 +332,10 @@ mod tests {
 
     #[test]
     fn the_table_of_rates_is_bounded() {
-        let mut networks = Networks::new(&limits());
+        let (mut networks, now) = (Networks::new(&limits()), begin());
         for n in 0..2 * RATES_MAX as u128 {
             let from = IpAddr::V6((n << 80).into());
-            networks.admit(from, begin()).unwrap();
+            networks.admit(from, now).unwrap();
             networks.settle(from);
             networks.release(from);
         }

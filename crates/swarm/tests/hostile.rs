@@ -12,12 +12,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf;
-use common::{Net, Setup, ask, listening_side, run, short_upgrade};
+use common::{Net, Setup, ask, listening_side, run, secure, short_upgrade};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use peerkit_core::{
-    Channel, DriverConfig, Fault, Handshake, Keypair, Multiaddr, ProtocolId, Role, SecurityError,
-    SecurityUpgrade, StreamError, Wire,
+    DriverConfig, Fault, Keypair, Multiaddr, ProtocolId, SecurityError, StreamError,
 };
 use peerkit_memory::Pipe;
 use peerkit_mplex::Mplex;
@@ -301,25 +299,7 @@ fn a_stream_that_negotiates_garbage_is_reset_and_the_connection_goes_on() {
     });
 }
 
-/// Noise without a word about muxers.
-async fn secure(noise: Noise, pipe: Pipe) -> Result<Channel, SecurityError> {
-    let mut wire = Wire::new(Box::new(pipe));
-    let proposal = b"\x13/multistream/1.0.0\n\x07/noise\n";
-    while wire.inbound().len() < proposal.len() {
-        wire.read_more().await?;
-    }
-    wire.inbound().advance(proposal.len());
-    wire.outbound().extend_from_slice(proposal);
-    let handshake = Handshake {
-        wire,
-        role: Role::Listener,
-        expected_peer: None,
-        muxers: Vec::new(),
-    };
-    Ok(noise.secure(handshake).await?.channel)
-}
-
-/// The same, then silence.
+/// Noise without a word about muxers, then silence.
 async fn secure_and_say_no_more(noise: Noise, pipe: Pipe) -> Result<(), SecurityError> {
     let mut channel = secure(noise, pipe).await?;
     loop {
@@ -413,136 +393,5 @@ fn a_connection_cut_in_the_middle_of_a_transfer_is_an_error_of_its_streams_only(
         assert!(matches!(inner, Some(StreamError::Connection(_))), "{error}");
         assert!(!back.is_empty() && back.len() < 500_000);
         assert_eq!(ask(&net.host(), &addr, b"hello").await, b"hello");
-    });
-}
-
-#[test]
-fn a_listener_that_sends_only_a_header_costs_less_than_two_deadlines() {
-    run(async {
-        let time = async |address_timeout| {
-            let dials = Arc::new(AtomicUsize::new(0));
-            let counted = dials.clone();
-            let mut setup = Setup::default();
-            setup.upgrade.timeout = Duration::from_millis(600);
-            setup.config.dial.address_timeout = address_timeout;
-            let net = Net::new();
-            let host = net.host_facing(setup, move |mut pipe: Pipe| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                async move {
-                    let _ = pipe.write_all(b"\x13/multistream/1.0.0\n").await;
-                    futures::future::pending::<()>().await;
-                }
-                .boxed()
-            });
-            let begin = net.runtime.now();
-            assert_eq!(failure(&host).await.fault(), Fault::Limit);
-            assert_eq!(dials.load(Ordering::Relaxed), 2);
-            net.runtime.now() - begin
-        };
-        let limited = time(Duration::from_millis(800)).await;
-        assert!(limited < Duration::from_millis(1150), "{limited:?}");
-        let unlimited = time(Duration::MAX).await;
-        assert!(unlimited >= Duration::from_millis(1200), "{unlimited:?}");
-    });
-}
-
-#[test]
-fn addresses_that_never_answer_hold_only_a_share_of_the_dials() {
-    run(async {
-        for (share, expected) in [(2, 2), (100, 20)] {
-            let dials = Arc::new(AtomicUsize::new(0));
-            let counted = dials.clone();
-            let mut setup = Setup::default();
-            setup.config.dial.concurrent_per_peer_max = share;
-            let host = Net::new().host_facing(setup, move |pipe: Pipe| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                async move {
-                    futures::future::pending::<()>().await;
-                    drop(pipe);
-                }
-                .boxed()
-            });
-            let peer = Keypair::generate_ed25519().public().to_peer_id();
-            let addr = |port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-            let tarpit: Vec<Multiaddr> = (1..=20).map(addr).collect();
-            for addr in tarpit {
-                host.add_address(peer, addr);
-            }
-            let dial = host.connect(peer);
-            futures::future::select(Box::pin(dial), Box::pin(common::pause(1200))).await;
-            assert_eq!(dials.load(Ordering::Relaxed), expected);
-        }
-    });
-}
-
-#[test]
-fn a_remote_that_reads_byte_by_byte_is_given_up() {
-    run(async {
-        let ends = async |write_min| {
-            let mut driver = DriverConfig::default();
-            driver.write_timeout = Duration::from_millis(300);
-            driver.write_min = write_min;
-            let setup = Setup {
-                muxers: vec![Arc::new(Mplex::default().with_driver_config(driver))],
-                ..setup()
-            };
-            let host = Net::new().host_facing(setup, |mut pipe: Pipe| {
-                let noise = Noise::new(&Keypair::generate_ed25519()).unwrap();
-                async move {
-                    let (near, mut far) = peerkit_memory::duplex(1024);
-                    let agreed = async {
-                        let muxer = b"\x13/multistream/1.0.0\n\x0d/mplex/6.7.0\n";
-                        let mut channel = secure(noise, near).await.ok()?;
-                        channel.queue(muxer).ok()?;
-                        channel.flush().await.ok()?;
-                        futures::future::pending::<Option<()>>().await
-                    };
-                    let relay = async {
-                        let mut buffer = [0; 4096];
-                        let mut slow = false;
-                        loop {
-                            let mut back = [0; 4096];
-                            let limit = if slow { 1 } else { buffer.len() };
-                            futures::select_biased! {
-                                read = far.read(&mut back).fuse() => {
-                                    pipe.write_all(&back[..read.ok()?]).await.ok()?;
-                                }
-                                read = pipe.read(&mut buffer[..limit]).fuse() => {
-                                    let read = read.ok()?;
-                                    if slow {
-                                        common::pause(50).await;
-                                    } else {
-                                        far.write_all(&buffer[..read]).await.ok()?;
-                                        slow = read == buffer.len();
-                                    }
-                                }
-                            }
-                        }
-                        #[allow(unreachable_code, reason = "names the type")]
-                        Some(())
-                    };
-                    futures::future::select(Box::pin(agreed), Box::pin(relay)).await;
-                }
-                .boxed()
-            });
-            let Ok(mut stream) = host.open_stream(somewhere(), "/x/1").await else {
-                panic!("the muxer was agreed on")
-            };
-            let flood = async {
-                loop {
-                    if let Err(error) = stream.write_all(&[0; 65536]).await {
-                        return error.to_string();
-                    }
-                }
-            };
-            let patience = Box::pin(common::pause(2000));
-            match futures::future::select(Box::pin(flood), patience).await {
-                futures::future::Either::Left((error, _)) => Some(error),
-                futures::future::Either::Right(_) => None,
-            }
-        };
-        let error = ends(4096).await.expect("it is given up");
-        assert!(error.contains("did not react"), "{error}");
-        assert_eq!(ends(1).await, None);
     });
 }

@@ -181,7 +181,10 @@ async fn two_visitors(scene: Arc<Scene>) {
 fn memory_of_connections() {
     reached(
         "limits.memory_max",
-        |limits| limits.memory_max = 100_000.into(),
+        |limits| {
+            limits.memory_max = 100_000.into();
+            limits.memory_per_peer_max = usize::MAX.into();
+        },
         two_visitors,
     );
 }

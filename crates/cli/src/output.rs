@@ -119,13 +119,14 @@ impl<'a> Refused<'a> {
     /// What an event tells of a limit, if it does.
     pub(crate) fn of(event: &'a HostEvent) -> Option<Self> {
         let limit = event.limit()?;
-        let (what, remote) = match event {
-            HostEvent::InboundRefused { remote_addr, .. } => {
-                ("connection", remote_addr.to_string())
-            }
-            HostEvent::OutboundRefused { addr, .. } => ("dial", addr.to_string()),
-            HostEvent::StreamRefused { peer, .. } => ("stream", peer.to_string()),
-            _ => return None,
+        let (what, remote) = if let HostEvent::InboundRefused { remote_addr, .. } = event {
+            ("connection", remote_addr.to_string())
+        } else if let HostEvent::OutboundRefused { addr, .. } = event {
+            ("dial", addr.to_string())
+        } else if let HostEvent::StreamRefused { peer, .. } = event {
+            ("stream", peer.to_string())
+        } else {
+            return None;
         };
         Some(Self {
             what,

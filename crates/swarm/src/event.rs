@@ -150,17 +150,16 @@ impl From<Denied> for Refusal {
 impl HostEvent {
     /// The limit that was reached, if this tells of one. Its text is one line that names the setting.
     pub fn limit(&self) -> Option<&LimitExceeded> {
-        match self {
-            Self::StreamRefused { limit, .. } => Some(limit),
-            Self::InboundRefused {
-                reason: Refusal::Limit(limit),
-                ..
-            }
-            | Self::OutboundRefused {
-                reason: Refusal::Limit(limit),
-                ..
-            } => Some(limit),
-            _ => None,
+        if let Self::StreamRefused { limit, .. } = self {
+            return Some(limit);
+        }
+        let (Self::InboundRefused { reason, .. } | Self::OutboundRefused { reason, .. }) = self
+        else {
+            return None;
+        };
+        match reason {
+            Refusal::Limit(limit) => Some(limit),
+            Refusal::Denied(_) => None,
         }
     }
 }

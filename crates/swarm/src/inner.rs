@@ -119,7 +119,8 @@ impl Inner {
         let scope = self.accounts.connection(id, new.info.remote_peer);
         let (permit, socket) = match admission.establish(&scope, &self.accounts.limits) {
             Ok(permits) => permits,
-            Err((limit, admission)) => {
+            Err(refused) => {
+                let (limit, admission) = *refused;
                 self.turn_away(new, admission, CloseReason::LimitExceeded);
                 return Err(limit.into());
             }

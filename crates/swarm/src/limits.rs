@@ -41,7 +41,8 @@ pub struct Limits {
     /// that takes the place of everybody else. 8 by default.
     pub inbound_upgrades_per_ip_max: usize,
     /// Inbound connections of one IPv4 network, for each length of a prefix. Stops one machine, or
-    /// one rented network, that connects with many identities. 8 of one address and 64 of one /24 by default.
+    /// one rented network, that connects with many identities. Addresses of private networks are
+    /// counted one by one, with the longest prefix's limit. 8 of one address and 64 of one /24 by default.
     pub inbound_connections_per_ip4: Vec<PrefixLimit>,
     /// The same for IPv6. 8 of one /56, which is what one customer gets, and 64 of one /48 by default.
     pub inbound_connections_per_ip6: Vec<PrefixLimit>,

@@ -215,7 +215,7 @@ fn sockets() {
             for last in 1..3 {
                 scene
                     .visitors
-                    .come_from(&format!("/ip4/10.0.0.{last}/tcp/1"));
+                    .come_from(&format!("/ip4/192.0.2.{last}/tcp/1"));
                 scene.visitor().await;
             }
         },
@@ -246,7 +246,7 @@ fn finished_connections_of_one_ip4_network() {
             for last in 1..4 {
                 scene
                     .visitors
-                    .come_from(&format!("/ip4/10.0.0.{last}/tcp/1"));
+                    .come_from(&format!("/ip4/192.0.2.{last}/tcp/1"));
                 scene.visitor().await;
             }
         },

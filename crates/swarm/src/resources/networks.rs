@@ -114,6 +114,13 @@ impl Networks {
 
     fn limits(&self, ip: IpAddr) -> Vec<(IpNetwork, usize)> {
         let prefixes = if ip.is_ipv4() { &self.ip4 } else { &self.ip6 };
+        if is_private(ip) {
+            let narrowest = prefixes.iter().max_by_key(|it| it.prefix_len);
+            return narrowest
+                .map(|it| (ip.into(), it.connections_max))
+                .into_iter()
+                .collect();
+        }
         let network = |it: &PrefixLimit| (IpNetwork::new(ip, it.prefix_len), it.connections_max);
         prefixes.iter().map(network).collect()
     }
@@ -198,7 +205,18 @@ fn check(
 
 /// Whom an address belongs to: itself, or the /56 that one IPv6 customer has.
 fn customer(ip: IpAddr) -> IpNetwork {
-    IpNetwork::new(ip, if ip.is_ipv4() { 32 } else { 56 })
+    if is_private(ip) || ip.is_ipv4() {
+        return ip.into();
+    }
+    IpNetwork::new(ip, 56)
+}
+
+/// Whether an address is of a private network, in which a prefix tells nothing of an owner.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
 }
 
 /// Stops a table that grows with every network from which somebody ever came.
@@ -295,6 +313,22 @@ mod tests {
         let refused = networks.admit(ip("1.2.3.99"), begin()).unwrap_err();
         assert_eq!(refused.scope.to_string(), "1.2.3.0/24");
         assert!(networks.admit(ip("1.2.4.99"), begin()).is_ok());
+    }
+
+    #[test]
+    fn neighbours_in_a_private_network_are_counted_one_by_one() {
+        for (near, prefix) in [("10.0.0.1", "10.0.0."), ("fd00::1", "fd00::2:")] {
+            let mut networks = Networks::new(&limits());
+            for last in 10..110 {
+                let from = ip(&format!("{prefix}{last}"));
+                networks.admit(from, begin()).unwrap();
+            }
+            for _ in 0..8 {
+                networks.admit(ip(near), begin()).unwrap();
+                networks.settle(ip(near));
+            }
+            assert!(networks.admit(ip(near), begin()).is_err());
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Admission {
         mut self,
         connection: &Arc<Scope>,
         limits: &Limits,
-    ) -> Result<(ConnectionPermit, SocketPermit), (LimitExceeded, Self)> {
+    ) -> Result<(ConnectionPermit, SocketPermit), Box<(LimitExceeded, Self)>> {
         match count_for_peer(connection, limits) {
             Ok((count, memory)) => {
                 self.counts.push(count);
@@ -123,7 +123,7 @@ impl Admission {
                 };
                 Ok((permit, self.socket))
             }
-            Err(refused) => Err((refused, self)),
+            Err(refused) => Err(Box::new((refused, self))),
         }
     }
 }
@@ -338,7 +338,7 @@ mod tests {
         let refused = accounts.admit_outbound(&remote).unwrap_err();
         assert_eq!(refused.setting, "limits.memory_max");
         let connection = accounts.connection(ConnectionId(1), PeerId::random());
-        let (refused, admission) = admission.establish(&connection, &limits).unwrap_err();
+        let (refused, admission) = *admission.establish(&connection, &limits).unwrap_err();
         assert_eq!(refused.setting, "limits.connections_per_peer_max");
         assert!(StreamPermit::new(&connection, Direction::Inbound, &limits).is_err());
         drop((admission, connection));

@@ -73,7 +73,7 @@ pub enum HostEvent {
         /// Who it was, if that was known already. The remote was told why then, where the muxer can.
         peer: Option<PeerId>,
         /// Why.
-        reason: Refusal,
+        reason: Arc<Refusal>,
     },
     /// A stream was refused because of a limit, and reset if the remote had opened it. Left out
     /// while a reader lags, since strangers can cause any number of these.
@@ -87,7 +87,7 @@ pub enum HostEvent {
         /// What it was for, if that was known already.
         protocol: Option<ProtocolId>,
         /// The limit.
-        limit: LimitExceeded,
+        limit: Arc<LimitExceeded>,
     },
     /// A dial or a connection that it led to was refused because of a limit of this host. The caller gets the same as an error.
     OutboundRefused {
@@ -96,7 +96,7 @@ pub enum HostEvent {
         /// Whom it was to reach, if that was known.
         peer: Option<PeerId>,
         /// Why.
-        reason: Refusal,
+        reason: Arc<Refusal>,
     },
     /// There were too many connections, and those of the least valuable peers are being closed.
     Trimmed {
@@ -157,7 +157,7 @@ impl HostEvent {
         else {
             return None;
         };
-        match reason {
+        match reason.as_ref() {
             Refusal::Limit(limit) => Some(limit),
             Refusal::Denied(_) => None,
         }
@@ -274,11 +274,10 @@ mod tests {
             bus.emit_minor(HostEvent::InboundRefused {
                 remote_addr: Multiaddr::empty(),
                 peer: None,
-                reason: Denied {
+                reason: Arc::new(Refusal::Denied(Denied {
                     stage: GateStage::Accept,
                     rule: DenyRule::Gate,
-                }
-                .into(),
+                })),
             });
         }
         bus.emit(HostEvent::ProtocolsChanged);

@@ -210,7 +210,7 @@ impl Inner {
             peer,
             direction,
             protocol: protocol.cloned(),
-            limit,
+            limit: Arc::new(limit),
         });
     }
 

@@ -262,9 +262,11 @@ mod tests {
 
     #[test]
     fn what_is_set_stays() {
-        let mut limits = Limits::default();
-        limits.inbound_connections_max = 5.into();
-        limits.memory_per_peer_max = 7.into();
+        let limits = Limits {
+            inbound_connections_max: 5.into(),
+            memory_per_peer_max: 7.into(),
+            ..Limits::default()
+        };
         let resolved = limits.resolved(&Machine::new(16 << 30, 65_536));
         assert_eq!(resolved.inbound_connections_max, Capacity::Exactly(5));
         assert_eq!(resolved.memory_per_peer_max, Capacity::Exactly(7));

@@ -235,7 +235,7 @@ impl Inner {
         let event = HostEvent::InboundRefused {
             remote_addr,
             peer,
-            reason,
+            reason: Arc::new(reason),
         };
         self.events.emit_minor(event);
     }

@@ -76,7 +76,7 @@ fn picky(denies: GateStage) -> Picky {
     }
 }
 
-async fn refused(events: &mut Events) -> (Option<PeerId>, Refusal) {
+async fn refused(events: &mut Events) -> (Option<PeerId>, Arc<Refusal>) {
     loop {
         if let HostEvent::InboundRefused { peer, reason, .. } = events.next().await.unwrap() {
             return (peer, reason);
@@ -122,7 +122,7 @@ fn a_gate_denies_inbound_connections_at_any_point() {
             let visitor = net.host();
             let told = talk(&visitor, &addr).await.unwrap_err();
             let (peer, reason) = refused(&mut events).await;
-            let Refusal::Denied(denied) = reason else {
+            let Refusal::Denied(denied) = reason.as_ref() else {
                 panic!("{reason:?}")
             };
             assert_eq!((denied.stage, denied.rule), (stage, DenyRule::Gate));

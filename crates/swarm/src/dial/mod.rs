@@ -256,7 +256,7 @@ impl Inner {
         self.events.emit_minor(HostEvent::OutboundRefused {
             addr: addr.clone(),
             peer,
-            reason: reason.clone(),
+            reason: Arc::new(reason.clone()),
         });
         match reason {
             Refusal::Limit(limit) => AttemptError::Limit(limit),

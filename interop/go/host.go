@@ -28,7 +28,7 @@ func newHost(opts options) (host.Host, error) {
 		return nil, err
 	}
 	addresses := libp2p.NoListenAddrs
-	if opts.command == "listen" {
+	if opts.listen != "" {
 		addresses = libp2p.ListenAddrStrings(opts.listen)
 	}
 	return libp2p.New(

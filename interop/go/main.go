@@ -31,7 +31,7 @@ type unsupported struct{ error }
 
 type options struct {
 	command, address          string
-	listen                    string
+	listen                    string // empty: not at all
 	muxer, security, keyType  string
 	pingCount, echoBytesCount int
 }
@@ -52,6 +52,9 @@ func main() {
 }
 
 func run(args []string) error {
+	if len(args) > 0 && args[0] == "pubsub" {
+		return runPubsub(args[1:])
+	}
 	opts, err := parse(args)
 	if err != nil {
 		return err
@@ -76,20 +79,27 @@ func run(args []string) error {
 func parse(args []string) (options, error) {
 	var opts options
 	if len(args) == 0 {
-		return opts, errors.New("usage: listen | ping ADDR | identify ADDR | echo ADDR | info")
+		return opts, errors.New("usage: listen | ping ADDR | identify ADDR | echo ADDR | pubsub .. | info")
 	}
 	opts.command, args = args[0], args[1:]
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		opts.address, args = args[0], args[1:]
 	}
 	set := flag.NewFlagSet(opts.command, flag.ContinueOnError)
-	set.StringVar(&opts.listen, "listen", "/ip4/127.0.0.1/tcp/0", "address to listen on")
-	set.StringVar(&opts.muxer, "muxer", "yamux", "yamux")
-	set.StringVar(&opts.security, "security", "noise", "noise or plaintext")
-	set.StringVar(&opts.keyType, "key-type", "ed25519", "ed25519, secp256k1, ecdsa or rsa")
+	addStackFlags(set, &opts)
+	if opts.command == "listen" {
+		set.StringVar(&opts.listen, "listen", "/ip4/127.0.0.1/tcp/0", "address to listen on")
+	}
 	set.IntVar(&opts.pingCount, "count", 1, "number of pings")
 	set.IntVar(&opts.echoBytesCount, "bytes", 1_000_000, "bytes to echo")
 	return opts, set.Parse(args)
+}
+
+// addStackFlags adds the flags that every command has.
+func addStackFlags(set *flag.FlagSet, opts *options) {
+	set.StringVar(&opts.muxer, "muxer", "yamux", "yamux")
+	set.StringVar(&opts.security, "security", "noise", "noise or plaintext")
+	set.StringVar(&opts.keyType, "key-type", "ed25519", "ed25519, secp256k1, ecdsa or rsa")
 }
 
 func dial(ctx context.Context, node host.Host, opts options) error {
@@ -112,11 +122,15 @@ func dial(ctx context.Context, node host.Host, opts options) error {
 // listen serves until stdin ends.
 func listen(node host.Host) error {
 	node.SetStreamHandler(echoProtocol, serveEcho)
+	emitAddresses(node)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func emitAddresses(node host.Host) {
 	for _, addr := range node.Addrs() {
 		emit("listening", fields{"addr": fmt.Sprintf("%s/p2p/%s", addr, node.ID())})
 	}
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
 }
 
 func info() {
@@ -127,6 +141,7 @@ func info() {
 		"securities":       []string{"noise", "plaintext"},
 		"key_types":        []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
 		"remote_key_types": []string{"ed25519", "secp256k1", "ecdsa", "rsa"},
+		"routers":          []string{"gossipsub", "floodsub"},
 	})
 }
 

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { multiaddr } from '@multiformats/multiaddr'
 import { UnsupportedError, createNode, keyTypes, muxers, securities, libraryVersion } from './node.js'
+import { pubsub, routers } from './pubsub.js'
 import { echo, identify, ping, serveEcho, ECHO } from './tests.js'
 
 const DEADLINE_MS = 60_000
@@ -11,15 +12,22 @@ const EXIT_UNSUPPORTED = 3
 const TESTS = { ping, identify, echo }
 
 async function run (args) {
-  const { values: options, positionals: [command, address] } = parseArgs({
+  const { values: options, positionals: [command, ...rest] } = parseArgs({
     args,
     allowPositionals: true,
     options: {
-      listen: { type: 'string', default: '/ip4/127.0.0.1/tcp/0' },
+      listen: { type: 'string' },
+      connect: { type: 'string', multiple: true },
+      router: { type: 'string', default: 'gossipsub' },
+      message: { type: 'string', default: 'message' },
+      size: { type: 'string' },
+      peers: { type: 'string', default: '1' },
+      leave: { type: 'boolean', default: false },
+      unsigned: { type: 'boolean', default: false },
       muxer: { type: 'string', default: 'yamux' },
       security: { type: 'string', default: 'noise' },
       'key-type': { type: 'string', default: 'ed25519' },
-      count: { type: 'string', default: '1' },
+      count: { type: 'string' },
       bytes: { type: 'string', default: '1000000' }
     }
   })
@@ -29,9 +37,13 @@ async function run (args) {
   if (command === 'listen') {
     return listen(options)
   }
+  if (command === 'pubsub') {
+    return pubsub(rest, options, { emit, deadlineMs: DEADLINE_MS })
+  }
+  const [address] = rest
   const test = TESTS[command]
   if (test == null || address == null) {
-    throw new Error('usage: listen | ping ADDR | identify ADDR | echo ADDR | info')
+    throw new Error('usage: listen | ping ADDR | identify ADDR | echo ADDR | pubsub .. | info')
   }
   // identify runs by itself on each new connection, unless it is the test
   const node = await createNode({ ...options, identifyOnConnect: command !== 'identify' })
@@ -42,7 +54,7 @@ async function run (args) {
 
 // Serves until stdin ends.
 async function listen (options) {
-  const node = await createNode({ ...options, listenOn: options.listen, identifyOnConnect: true })
+  const node = await createNode({ ...options, listenOn: options.listen ?? '/ip4/127.0.0.1/tcp/0', identifyOnConnect: true })
   await node.handle(ECHO, serveEcho)
   for (const address of node.getMultiaddrs()) {
     emit('listening', { addr: address.toString() })
@@ -57,7 +69,8 @@ function info () {
     muxers: Object.keys(muxers),
     securities: Object.keys(securities),
     key_types: Object.keys(keyTypes),
-    remote_key_types: Object.keys(keyTypes)
+    remote_key_types: Object.keys(keyTypes),
+    routers: Object.keys(routers)
   })
 }
 

@@ -20,7 +20,7 @@ export class UnsupportedError extends Error {
   name = 'UnsupportedError'
 }
 
-export async function createNode ({ muxer, security, 'key-type': keyType, listenOn, identifyOnConnect }) {
+export async function createNode ({ muxer, security, 'key-type': keyType, listenOn, identifyOnConnect, services }) {
   const muxerFactory = choose(muxers, muxer)
   const securityFactory = choose(securities, security)
   return createLibp2p({
@@ -33,7 +33,8 @@ export async function createNode ({ muxer, security, 'key-type': keyType, listen
     services: {
       ping: ping(),
       identify: identify({ runOnConnectionOpen: identifyOnConnect }),
-      identifyPush: identifyPush()
+      identifyPush: identifyPush(),
+      ...services
     }
   })
 }

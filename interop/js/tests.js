@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 export const ECHO = '/echo/1.0.0'
 const CHUNK = 64 * 1024
 
-export async function ping (node, address, { count }) {
+export async function ping (node, address, { count = 1 }) {
   const connection = await node.dial(address)
   const results = []
   for (let i = 0; i < Number(count); i++) {

@@ -14,6 +14,7 @@ import trio
 from libp2p.peer.peerinfo import info_from_p2p_addr
 
 import node
+import publish_subscribe
 import tests
 
 DEADLINE_SECONDS = 60
@@ -26,9 +27,9 @@ def main() -> int:
     options = parse()
     try:
         if options.command == "info":
-            emit("info", node.info())
+            emit("info", node.info() | {"routers": list(publish_subscribe.ROUTERS)})
         else:
-            trio.run(listen if options.command == "listen" else dial, options)
+            trio.run(COMMANDS.get(options.command, dial), options)
         return 0
     except node.Unsupported as missing:
         emit("unsupported", {"error": str(missing)})
@@ -41,18 +42,25 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["listen", "info", *TESTS])
-    parser.add_argument("address", nargs="?")
-    parser.add_argument("--listen", default="/ip4/127.0.0.1/tcp/0")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info")
+    for command in ("listen", "pubsub", *TESTS):
+        add_options(commands.add_parser(command), command)
+    return parser.parse_args()
+
+
+def add_options(parser: argparse.ArgumentParser, command: str) -> None:
     parser.add_argument("--muxer", default="yamux")
     parser.add_argument("--security", default="noise")
     parser.add_argument("--key-type", default="ed25519")
-    parser.add_argument("--count", type=int, default=1)
-    parser.add_argument("--bytes", type=int, default=1_000_000)
-    options = parser.parse_args()
-    if options.command in TESTS and options.address is None:
-        parser.error("an address is missing")
-    return options
+    if command == "listen":
+        parser.add_argument("--listen", default="/ip4/127.0.0.1/tcp/0")
+    elif command == "pubsub":
+        publish_subscribe.add_options(parser)
+    else:
+        parser.add_argument("address")
+        parser.add_argument("--count", type=int, default=1)
+        parser.add_argument("--bytes", type=int, default=1_000_000)
 
 
 async def listen(options: argparse.Namespace) -> None:
@@ -73,6 +81,13 @@ async def dial(options: argparse.Namespace) -> None:
         with trio.fail_after(DEADLINE_SECONDS):
             for fields in await TESTS[options.command](host, remote, options):
                 emit(options.command, fields)
+
+
+async def pubsub(options: argparse.Namespace) -> None:
+    await publish_subscribe.run(options, emit)
+
+
+COMMANDS = {"listen": listen, "pubsub": pubsub}
 
 
 def describe(error: BaseException) -> str:

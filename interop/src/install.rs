@@ -30,7 +30,7 @@ const LOG_LINES_SHOWN: usize = 30;
 
 /// What came of an installation.
 pub(crate) enum Installed {
-    Ready(Peer),
+    Ready(Box<Peer>),
     /// The machine does not have the language; the text says what is missing.
     Missing(String),
 }
@@ -84,7 +84,9 @@ impl Workshop {
             Language::Py => self.py()?,
             Language::Rust => self.rust()?,
         };
-        Ok(Installed::Ready(Peer::foreign(language, launcher)?))
+        Ok(Installed::Ready(Box::new(Peer::foreign(
+            language, launcher,
+        )?)))
     }
 
     fn build_command_line(&self) -> Result<PathBuf> {

@@ -14,6 +14,7 @@ mod peers;
 mod process;
 mod progress;
 mod proxy;
+mod pubsub;
 mod report;
 mod round_trips;
 
@@ -29,7 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use install::{Installed, Workshop};
 use matrix::{Outcome, Pairing};
-use peers::{Language, Muxer, Peer, Security, Stack};
+use peers::{Language, Muxer, Peer, Router, Security, Stack};
 use report::Detail;
 
 /// Run peerkit against other libp2p implementations.
@@ -51,6 +52,8 @@ enum Action {
         #[arg(long, default_value_t = 1 << 30)]
         transfer: u64,
     },
+    /// Only publish/subscribe, which is otherwise part of the whole.
+    Pubsub,
     /// Build a small node from nothing, and the same on rust-libp2p; prints what each costs.
     BuildCost,
     /// Count the link round trips from a dial to the first byte of the answer.
@@ -99,6 +102,19 @@ struct MatrixArgs {
     /// Run the other implementations among each other, without peerkit.
     #[arg(long, global = true)]
     foreign_pairs: bool,
+    /// Only these publish/subscribe routers, separated by commas.
+    #[arg(long, global = true, value_enum, value_delimiter = ',')]
+    router: Vec<Router>,
+}
+
+impl MatrixArgs {
+    fn pairing(&self) -> Pairing {
+        if self.foreign_pairs {
+            Pairing::Foreign
+        } else {
+            Pairing::Local
+        }
+    }
 }
 
 /// How many of the tests went how.
@@ -182,8 +198,10 @@ fn run(cli: Cli) -> Result<Tally> {
     peers.extend(install_foreign(&workshop, &cli.common, &mut tally));
     match cli.command {
         None | Some(Action::BuildCost | Action::Memory { .. }) => {
-            run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?
+            run_matrix(&peers, &cli.common, &cli.matrix, &mut tally)?;
+            run_pubsub(&peers, &cli.common, &cli.matrix, &mut tally)?;
         }
+        Some(Action::Pubsub) => run_pubsub(&peers, &cli.common, &cli.matrix, &mut tally)?,
         Some(Action::RoundTrips { delay_ms, dials }) => {
             let options = round_trips::Options {
                 delay: Duration::from_millis(delay_ms),
@@ -201,7 +219,7 @@ fn install_foreign(workshop: &Workshop, common: &Common, tally: &mut Tally) -> V
     let mut peers = Vec::new();
     for &language in all_unless(&common.only) {
         match workshop.foreign(language) {
-            Ok(Installed::Ready(peer)) => peers.push(peer),
+            Ok(Installed::Ready(peer)) => peers.push(*peer),
             Ok(Installed::Missing(what)) => {
                 println!("{language} is skipped: this machine does not have {what}");
                 tally.skipped += 1;
@@ -222,12 +240,8 @@ fn run_matrix(peers: &[Peer], common: &Common, args: &MatrixArgs, tally: &mut Ta
         echo_bytes: args.bytes,
         timeout: Duration::from_secs(common.timeout),
     };
-    let pairing = if args.foreign_pairs {
-        Pairing::Foreign
-    } else {
-        Pairing::Local
-    };
-    let outcomes = matrix::run(matrix::plan(peers, pairing, &options), &options);
+    let rows = matrix::plan(peers, args.pairing(), &options);
+    let outcomes = matrix::run(rows, &options);
     tally.passed += outcomes.iter().map(Outcome::passed).sum::<usize>();
     tally.failed += outcomes.iter().map(Outcome::failed).sum::<usize>();
     println!(
@@ -243,6 +257,41 @@ fn run_matrix(peers: &[Peer], common: &Common, args: &MatrixArgs, tally: &mut Ta
         };
         let table = report::matrix_table(&outcomes, Detail::Verdict).markdown();
         report::write_section(file, section, &format!("{}\n\n{table}", titles(peers)))?;
+    }
+    Ok(())
+}
+
+/// Nothing, when the peers have no router in common.
+fn run_pubsub(peers: &[Peer], common: &Common, args: &MatrixArgs, tally: &mut Tally) -> Result<()> {
+    let options = pubsub::Options {
+        routers: all_unless(&args.router).to_vec(),
+        timeout: Duration::from_secs(common.timeout),
+    };
+    let pairs = matrix::pairs(peers, args.pairing());
+    let rows = pubsub::plan(peers, &pairs, &options);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let outcomes = pubsub::run(rows, &options);
+    tally.passed += outcomes.iter().map(pubsub::Outcome::passed).sum::<usize>();
+    tally.failed += outcomes.iter().map(pubsub::Outcome::failed).sum::<usize>();
+    let tables = |detail| {
+        [
+            pubsub::pairs_table(&outcomes, detail),
+            pubsub::chains_table(&outcomes, detail),
+        ]
+    };
+    let text = tables(Detail::Measured).map(|table| table.text());
+    println!("\n{}\n\n{}", titles(peers), text.join("\n\n"));
+    if let Some(file) = &common.markdown {
+        let section = if args.foreign_pairs {
+            "foreign-pubsub"
+        } else {
+            "pubsub"
+        };
+        let tables = tables(Detail::Verdict).map(|table| table.markdown());
+        let content = format!("{}\n\n{}", titles(peers), tables.join("\n\n"));
+        report::write_section(file, section, &content)?;
     }
     Ok(())
 }

@@ -209,7 +209,7 @@ fn only<'a>(events: &'a [Value], name: &str) -> Result<&'a Value> {
     Ok(event)
 }
 
-fn pairs(peers: &[Peer], pairing: Pairing) -> Vec<(&Peer, &Peer)> {
+pub(crate) fn pairs(peers: &[Peer], pairing: Pairing) -> Vec<(&Peer, &Peer)> {
     let (local, foreign): (Vec<_>, Vec<_>) = peers.iter().partition(|peer| peer.is_local());
     let mut pairs = Vec::new();
     match pairing {

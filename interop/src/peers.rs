@@ -43,6 +43,27 @@ pub(crate) enum KeyType {
     Rsa,
 }
 
+/// How publish/subscribe messages find their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Router {
+    Gossipsub,
+    Floodsub,
+}
+
+/// Whether publish/subscribe messages have an author and a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Signing {
+    Signed,
+    Unsigned,
+}
+
+/// How the members of a topic talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Talk {
+    pub(crate) router: Router,
+    pub(crate) signing: Signing,
+}
+
 /// What both sides of a connection are asked to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stack {
@@ -71,6 +92,8 @@ pub(crate) struct Peer {
     pub(crate) key_types: Vec<KeyType>,
     /// The types of identity keys that it accepts from a remote.
     pub(crate) remote_key_types: Vec<KeyType>,
+    /// The publish/subscribe routers that it has.
+    pub(crate) routers: Vec<Router>,
     launcher: Launcher,
     local: Option<Local>,
 }
@@ -124,6 +147,7 @@ impl Peer {
             securities: known(&info["securities"]),
             key_types: known(&info["key_types"]),
             remote_key_types: known(&info["remote_key_types"]),
+            routers: known(&info["routers"]),
             launcher,
             local: None,
         }
@@ -141,6 +165,7 @@ impl Peer {
             securities: Security::value_variants().to_vec(),
             key_types,
             remote_key_types: KeyType::value_variants().to_vec(),
+            routers: Vec::new(),
             launcher: Launcher::new(binary.into(), ["--json".into()]),
             local: Some(Local { key_files }),
         }
@@ -175,6 +200,22 @@ impl Peer {
         let mut command = self.launcher.command();
         command.args([name, address]).args(options);
         self.add_options(command, stack, key)
+    }
+
+    /// The command that joins a topic: `action` is `subscribe` or `publish`.
+    pub(crate) fn pubsub(&self, action: &str, topic: &str, talk: Talk) -> Command {
+        let mut command = self.launcher.command();
+        command.args([
+            "pubsub",
+            action,
+            topic,
+            "--router",
+            &talk.router.to_string(),
+        ]);
+        if talk.signing == Signing::Unsigned {
+            command.arg("--unsigned");
+        }
+        self.add_options(command, Stack::DEFAULT, KeyType::Ed25519)
     }
 
     fn add_options(&self, mut command: Command, stack: Stack, key: KeyType) -> Command {
@@ -219,4 +260,4 @@ macro_rules! display_as_on_the_command_line {
     )*};
 }
 
-display_as_on_the_command_line!(Language, Muxer, Security, KeyType);
+display_as_on_the_command_line!(Language, Muxer, Security, KeyType, Router, Signing);

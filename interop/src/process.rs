@@ -1,8 +1,10 @@
 //! Peer processes: a listener that runs until it is stopped, a dialer that
-//! runs one test. No wait is without a deadline.
+//! runs one test, a member of a topic whose events are looked at while it
+//! runs. No wait is without a deadline.
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -111,6 +113,143 @@ pub(crate) fn dial(mut command: Command, deadline: Duration) -> Result<Vec<Value
         Err(error) => error.to_string(),
     };
     bail!("{failure}{}", stderr.finished().described("dialer"));
+}
+
+/// What a process says that cannot do what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Unsupported(String);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+/// A process whose events are looked at while it runs; dropping it kills it.
+pub(crate) struct Member {
+    child: Child,
+    /// What it is, for failure texts.
+    role: &'static str,
+    events: Arc<Mutex<Vec<Value>>>,
+    stderr: Tail,
+}
+
+impl Member {
+    pub(crate) fn start(mut command: Command, role: &'static str) -> Result<Self> {
+        let mut child = piped(&mut command).stdin(Stdio::piped()).spawn()?;
+        let stderr = Tail::of(child.stderr.take().expect("stderr is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let all = kept.clone();
+        thread::spawn(move || {
+            for event in events(stdout).take(EVENTS_MAX) {
+                all.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(event);
+            }
+        });
+        Ok(Self {
+            child,
+            role,
+            events: kept,
+            stderr,
+        })
+    }
+
+    /// Waits for the address that it prints.
+    pub(crate) fn address(&mut self) -> Result<String> {
+        let outcome = self.wait_for(START_DEADLINE, |events| {
+            events.iter().find_map(address_or_error)
+        });
+        self.ensure_supported()?;
+        let outcome = outcome.unwrap_or_else(|| Err("it printed no address".to_owned()));
+        outcome.map_err(|error| anyhow!("the {} did not start: {error}{}", self.role, self.tail()))
+    }
+
+    /// Waits until its events answer, it has ended, or the time is over.
+    pub(crate) fn wait_for<T>(
+        &mut self,
+        limit: Duration,
+        answer: impl Fn(&[Value]) -> Option<T>,
+    ) -> Option<T> {
+        let end = Instant::now() + limit;
+        loop {
+            // Asked before the events are looked at: what it printed last counts.
+            let over = Instant::now() >= end || !matches!(self.child.try_wait(), Ok(None));
+            if let Some(answer) = self.look(&answer) {
+                return Some(answer);
+            }
+            if over {
+                // Its reader may be a moment behind its end.
+                thread::sleep(POLL * 4);
+                return self.look(&answer);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What its events so far say.
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&[Value]) -> T) -> T {
+        at(&self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether it has printed an error.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.look(|events| events.iter().any(|event| event["error"].is_string()))
+    }
+
+    /// An [`Unsupported`] error if it said that it cannot do what it was asked for.
+    pub(crate) fn ensure_supported(&self) -> Result<()> {
+        self.look(|events| {
+            let said = events.iter().find(|event| event["event"] == "unsupported");
+            match said {
+                Some(said) => {
+                    let why = said["error"].as_str().unwrap_or("no reason is given");
+                    Err(Unsupported(why.to_owned()).into())
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Waits for its end, which must be a success.
+    pub(crate) fn ended(&mut self, limit: Duration) -> Result<()> {
+        let (role, tail) = (self.role, self.tail());
+        let status = wait(&mut self.child, limit)
+            .map_err(|error| anyhow!("the {role} goes on: {error}{tail}"))?;
+        if !status.success() {
+            let error = self.look(|events| {
+                let error = events
+                    .iter()
+                    .rev()
+                    .find_map(|event| event["error"].as_str());
+                error.unwrap_or("no error event").to_owned()
+            });
+            bail!("the {role} ended with {status}: {error}{}", self.tail());
+        }
+        Ok(())
+    }
+
+    /// Ends its stdin, which it must answer by exiting with success.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        self.ended(STOP_DEADLINE)
+    }
+
+    /// The last lines of its stderr.
+    pub(crate) fn tail(&self) -> String {
+        self.stderr.described(self.role)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Fails only when the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn piped(command: &mut Command) -> &mut Command {

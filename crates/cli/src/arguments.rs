@@ -98,7 +98,7 @@ pub(crate) fn name<T: ValueEnum>(value: &T) -> String {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start several nodes in this process, connect them over TCP, ping, and send a file-sized stream.
+    /// Start several nodes in this process, connect them over TCP, ping, send a file-sized stream, and gossip.
     Demo(DemoArguments),
     /// Listen, and serve ping, identify, /echo/1.0.0 and /perf/1.0.0.
     Listen(ListenArguments),
@@ -110,6 +110,11 @@ pub(crate) enum Command {
     Echo(EchoArguments),
     /// Measure throughput with the protocol /perf/1.0.0.
     Perf(PerfArguments),
+    /// Publish and subscribe.
+    #[command(subcommand)]
+    Pubsub(PubsubCommand),
+    /// Chat: the lines of stdin go to everybody in the topic.
+    Chat(ChatArguments),
     /// Make or show the key of an identity.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -130,7 +135,7 @@ pub(crate) struct DemoArguments {
 #[derive(Debug, Args)]
 pub(crate) struct ListenArguments {
     /// Where to listen; may be given more than once.
-    #[arg(long, default_value = "/ip4/0.0.0.0/tcp/0", value_name = "ADDR")]
+    #[arg(long, default_value = ANYWHERE, value_name = "ADDR")]
     pub(crate) listen: Vec<String>,
     /// End when stdin ends, for programs that start this one.
     #[arg(long)]
@@ -139,6 +144,100 @@ pub(crate) struct ListenArguments {
     /// tells that a limit was reached has its name.
     #[arg(long, value_name = "NAME=N")]
     pub(crate) limit: Vec<String>,
+    /// Subscribe to this topic and print its messages; may be given more than once.
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Vec<String>,
+    #[command(flatten)]
+    pub(crate) routing: Routing,
+}
+
+/// How messages find their way.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Routing {
+    /// How messages find their way; gossipsub speaks floodsub with those who know nothing else.
+    #[arg(long, default_value = "gossipsub", value_name = "ROUTER")]
+    pub(crate) router: RouterName,
+    /// Neither sign messages nor accept signed ones.
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RouterName {
+    Gossipsub,
+    Floodsub,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PubsubCommand {
+    /// Print the messages of a topic.
+    Subscribe(SubscribeArguments),
+    /// Wait for subscribers, send messages and tell to how many peers each of them went.
+    Publish(PublishArguments),
+}
+
+/// Where the others are.
+#[derive(Debug, Args)]
+pub(crate) struct Gathering {
+    /// The topic.
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+    #[command(flatten)]
+    pub(crate) routing: Routing,
+    /// Connect to this peer; may be given more than once.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) connect: Vec<String>,
+    /// Where to listen; may be given more than once [default: a free port, unless there is --connect].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubscribeArguments {
+    #[command(flatten)]
+    pub(crate) gathering: Gathering,
+    /// End after so many messages [default: never].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// With --count: leave the topic then, and stay connected until stdin ends.
+    #[arg(long, requires = "count")]
+    pub(crate) leave: bool,
+    /// End when stdin ends, for programs that start this one.
+    #[arg(long)]
+    pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishArguments {
+    #[command(flatten)]
+    pub(crate) gathering: Gathering,
+    /// What to send; with --count, followed by a number.
+    #[arg(long, default_value = "hello", value_name = "TEXT")]
+    pub(crate) message: String,
+    /// Send what stdin says, a message for each line.
+    #[arg(long, conflicts_with_all = ["message", "size", "count", "until_stdin_ends"])]
+    pub(crate) stdin: bool,
+    /// Send so many bytes instead of a text.
+    #[arg(long, conflicts_with = "message", value_name = "B")]
+    pub(crate) size: Option<usize>,
+    /// How many messages.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) count: u64,
+    /// For how many subscribers to wait.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) peers: usize,
+    /// Stay until all subscribers have left or stdin ends.
+    #[arg(long)]
+    pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    #[command(flatten)]
+    pub(crate) gathering: Gathering,
+    /// The name that stands before this side's lines [default: the end of the peer id].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -196,6 +295,17 @@ pub(crate) enum KeyCommand {
     },
 }
 
+impl Gathering {
+    /// Where to listen, and whom to dial.
+    pub(crate) fn addrs(&self) -> Result<(Vec<Multiaddr>, Vec<Multiaddr>), Failure> {
+        let connect = parse_addrs(&self.connect)?;
+        if self.listen.is_empty() && connect.is_empty() {
+            return Ok((parse_addrs(&[ANYWHERE.into()])?, connect));
+        }
+        Ok((parse_addrs(&self.listen)?, connect))
+    }
+}
+
 /// Whom to dial.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
@@ -208,6 +318,10 @@ impl Target {
     pub(crate) fn addr(&self) -> Result<Multiaddr, Failure> {
         parse_addr(&self.addr)
     }
+}
+
+pub(crate) fn parse_addrs(texts: &[String]) -> Result<Vec<Multiaddr>, Failure> {
+    texts.iter().map(|text| parse_addr(text)).collect()
 }
 
 /// Reads an address, with an error that says how one looks.
@@ -251,6 +365,9 @@ fn is_tcp(addr: &Multiaddr) -> bool {
         && matches!(parts.next(), None | Some(Protocol::P2p(_)))
         && parts.next().is_none()
 }
+
+/// A free port on all interfaces.
+const ANYWHERE: &str = "/ip4/0.0.0.0/tcp/0";
 
 const EXAMPLE: &str = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW..";
 

@@ -5,8 +5,10 @@ use std::{fmt, io, process::ExitCode, time::Duration};
 use peerkit::{
     BuildError, DialError, Fault, OpenStreamError, StreamError,
     core::{KeyFileError, ListenError},
+    gossipsub::GossipsubError,
     identify::IdentifyError,
     ping::PingError,
+    pubsub::{PublishError, SpawnError, SubscribeError},
 };
 
 /// The end of a command that failed.
@@ -83,6 +85,15 @@ impl Failure {
         self.fault == INTERRUPTED
     }
 
+    /// For commands that go on until they are interrupted.
+    pub(crate) fn unless_interrupt(self) -> Result<(), Self> {
+        if self.is_interrupt() {
+            Ok(())
+        } else {
+            Err(self)
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.exit_code.into()
     }
@@ -114,6 +125,30 @@ impl From<PingError> for Failure {
 
 impl From<IdentifyError> for Failure {
     fn from(error: IdentifyError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<GossipsubError> for Failure {
+    fn from(error: GossipsubError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<SpawnError> for Failure {
+    fn from(error: SpawnError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<SubscribeError> for Failure {
+    fn from(error: SubscribeError) -> Self {
+        Self::new(error.fault(), error.to_string())
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
         Self::new(error.fault(), error.to_string())
     }
 }

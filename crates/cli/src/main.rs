@@ -10,6 +10,7 @@ mod node;
 mod output;
 mod progress;
 mod protocols;
+mod stdin;
 mod transfer;
 
 use std::{io::IsTerminal, process::ExitCode};

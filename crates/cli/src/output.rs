@@ -3,7 +3,8 @@
 use std::{fmt, io::Write, time::Duration};
 
 use peerkit::{
-    Direction, HostEvent, Multiaddr, PeerId, core::ConnectionInfo, swarm::LimitExceeded,
+    Direction, HostEvent, Multiaddr, PeerId, core::ConnectionInfo, pubsub::Received,
+    swarm::LimitExceeded,
 };
 use serde_json::{Value, json};
 
@@ -102,6 +103,20 @@ pub(crate) enum Event<'a> {
     Perf(&'a Measured),
     Key(&'a KeyFacts),
     DemoPeer(&'a DemoPeer),
+    DemoGossip {
+        published: usize,
+        delivered: usize,
+    },
+    Message(&'a Received),
+    Missed {
+        missed: u64,
+    },
+    Published(&'a PublishedMessage),
+    Membership {
+        peer: PeerId,
+        topic: &'a str,
+        is_member: bool,
+    },
     Info(&'a Info),
 }
 
@@ -204,12 +219,23 @@ pub(crate) struct DemoPeer {
     pub(crate) elapsed: Duration,
 }
 
+/// A message that was sent.
+#[derive(Debug)]
+pub(crate) struct PublishedMessage {
+    pub(crate) topic: String,
+    pub(crate) id: String,
+    pub(crate) peers: usize,
+    /// Who should have got it and doesn't, and why.
+    pub(crate) dropped: Vec<(PeerId, String)>,
+}
+
 /// What this program is and speaks.
 #[derive(Debug)]
 pub(crate) struct Info {
     pub(crate) version: &'static str,
     pub(crate) muxers: Vec<String>,
     pub(crate) securities: Vec<String>,
+    pub(crate) routers: Vec<String>,
     /// The key types that an identity of this program can have.
     pub(crate) key_types: Vec<String>,
     /// The key types that are accepted from a remote.
@@ -251,6 +277,23 @@ impl Event<'_> {
                 "public_key": key.public_key, "file": key.file,
             }),
             Self::DemoPeer(peer) => peer.to_json(),
+            Self::DemoGossip {
+                published,
+                delivered,
+            } => json!({
+                "event": "gossip", "ok": true, "published": published, "delivered": delivered,
+            }),
+            Self::Message(message) => message_json(message),
+            Self::Missed { missed } => json!({"event": "missed", "messages": missed}),
+            Self::Published(message) => message.to_json(),
+            Self::Membership {
+                peer,
+                topic,
+                is_member,
+            } => json!({
+                "event": if *is_member { "subscribed" } else { "unsubscribed" },
+                "peer": peer.to_string(), "topic": topic,
+            }),
             Self::Info(info) => info.to_json(),
         }
     }
@@ -265,6 +308,30 @@ fn connected(info: &ConnectionInfo) -> Value {
         "security": info.security.as_str(),
         "muxer": info.muxer.as_str(),
     })
+}
+
+fn message_json(message: &Received) -> Value {
+    json!({
+        "event": "message",
+        "topic": message.topic.as_str(),
+        "from": message.from.map(|from| from.to_string()),
+        "data": String::from_utf8_lossy(&message.data),
+        "bytes": message.data.len(),
+        "id": message.id.to_string(),
+        "signed": message.signed,
+    })
+}
+
+impl PublishedMessage {
+    fn to_json(&self) -> Value {
+        let dropped = self.dropped.iter();
+        let dropped: Vec<_> = dropped
+            .map(|(peer, reason)| json!({"peer": peer.to_string(), "reason": reason}))
+            .collect();
+        json!({
+            "event": "published", "topic": self.topic, "id": self.id, "peers": self.peers, "dropped": dropped,
+        })
+    }
 }
 
 impl Identity {
@@ -333,6 +400,7 @@ impl Info {
             "version": self.version,
             "muxers": self.muxers,
             "securities": self.securities,
+            "routers": self.routers,
             "key_types": self.key_types,
             "remote_key_types": self.remote_key_types,
         })
@@ -400,8 +468,52 @@ impl fmt::Display for Event<'_> {
                 key.file, key.key_type, key.peer, key.public_key
             ),
             Self::DemoPeer(peer) => peer.fmt(f),
+            Self::DemoGossip {
+                published,
+                delivered,
+            } => write!(
+                f,
+                "published {published} messages over gossipsub; all {delivered} deliveries arrived"
+            ),
+            // Texts of the remote are shown escaped: they could steer a terminal.
+            Self::Message(message) => write!(
+                f,
+                "{} {}: {}",
+                message.topic.as_str().escape_debug(),
+                author(message),
+                String::from_utf8_lossy(&message.data).escape_debug()
+            ),
+            Self::Missed { missed } => write!(f, "{missed} messages came too fast and are lost"),
+            Self::Published(message) => message.fmt(f),
+            Self::Membership {
+                peer,
+                topic,
+                is_member,
+            } => {
+                let verb = if *is_member { "joined" } else { "left" };
+                write!(f, "{peer} has {verb} {}", topic.escape_debug())
+            }
             Self::Info(info) => info.fmt(f),
         }
+    }
+}
+
+fn author(message: &Received) -> String {
+    let author = message.from.map(|author| author.to_string());
+    author.unwrap_or_else(|| "somebody".into())
+}
+
+impl fmt::Display for PublishedMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peers = match self.peers {
+            1 => "one peer".into(),
+            count => format!("{count} peers"),
+        };
+        write!(f, "published {} to {peers}", self.id)?;
+        for (peer, reason) in &self.dropped {
+            write!(f, "; not to {peer}: {reason}")?;
+        }
+        Ok(())
     }
 }
 
@@ -499,10 +611,11 @@ impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "peerkit {}\nmuxers      {}\nsecurities  {}\nkeys        {}",
+            "peerkit {}\nmuxers      {}\nsecurities  {}\nrouters     {}\nkeys        {}",
             self.version,
             self.muxers.join(", "),
             self.securities.join(", "),
+            self.routers.join(", "),
             self.key_types.join(", ")
         )
     }

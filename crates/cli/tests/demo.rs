@@ -10,7 +10,7 @@ fn the_demonstration_prints_its_table() {
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     let lines: Vec<_> = stdout.lines().collect();
-    let [header, rows @ .., summary] = &lines[..] else {
+    let [header, rows @ .., summary, gossip] = &lines[..] else {
         panic!("{stdout}");
     };
     for column in ["peer", "muxer", "security", "round trip", "throughput"] {
@@ -30,6 +30,7 @@ fn the_demonstration_prints_its_table() {
         summary.contains("500000 bytes to each of 3 peers"),
         "{summary}"
     );
+    assert!(gossip.contains("all 12 deliveries arrived"), "{gossip}");
 }
 
 #[test]
@@ -43,7 +44,14 @@ fn the_demonstration_obeys_the_options() {
         "tokio",
     ];
     let sizes = ["demo", "--nodes", "3", "--bytes", "100000"];
-    let rows = events(&[&sizes[..], &options].concat());
+    let events = events(&[&sizes[..], &options].concat());
+    let [rows @ .., gossip] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(
+        (&gossip["event"], &gossip["delivered"]),
+        (&"gossip".into(), &6.into())
+    );
     assert_eq!(rows.len(), 2);
     for row in rows {
         assert_eq!(row["muxer"], "/yamux/1.0.0");

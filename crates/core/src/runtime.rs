@@ -3,12 +3,12 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures::future::{BoxFuture, Either, select};
+use futures::future::{BoxFuture, poll_fn};
 
 use crate::{Io, Machine};
 
@@ -164,11 +164,18 @@ pub async fn with_deadline<T>(
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let now = runtime.now();
-    let timer = runtime.timer(now.checked_add(limit).unwrap_or(now + FAR_AWAY));
-    match select(std::pin::pin!(future), timer).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(((), _)) => None,
-    }
+    let deadline = now.checked_add(limit).unwrap_or(now + FAR_AWAY);
+    let mut future = pin!(future);
+    // Not made for what is done at once.
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        let timer = timer.get_or_insert_with(|| runtime.timer(deadline));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Stands in for deadlines that a clock can't express.

@@ -3,6 +3,7 @@
 
 mod aead;
 mod cipher;
+mod curve;
 mod frame;
 mod identity;
 mod muxers;

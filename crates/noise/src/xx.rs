@@ -16,13 +16,17 @@ use std::fmt;
 
 use bytes::BytesMut;
 use peerkit_core::SecurityError;
-use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use crate::{NoiseRecords, aead::TAG, symmetric::Symmetric};
+use crate::{
+    NoiseRecords,
+    aead::TAG,
+    curve::{self, Agreement, Secret},
+    symmetric::Symmetric,
+};
 
 /// Bytes of an X25519 public key.
-pub const KEY: usize = 32;
+pub const KEY: usize = curve::LEN;
 
 /// Bytes of message 1 beside its payload.
 pub const OVERHEAD_1: usize = KEY;
@@ -36,21 +40,21 @@ pub const OVERHEAD_3: usize = KEY + TAG + TAG;
 /// An X25519 key pair; the secret is wiped when the last copy is dropped.
 #[derive(Clone)]
 pub struct KeyPair {
-    secret: StaticSecret,
-    public: PublicKey,
+    secret: Secret,
+    public: [u8; KEY],
 }
 
 impl KeyPair {
     /// The pair of a secret, which must be 32 bytes of a cryptographic random generator.
     pub fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
-        let secret = StaticSecret::from(*secret);
-        let public = PublicKey::from(&secret);
+        let secret = Secret::from_bytes(&secret);
+        let public = secret.public();
         Self { secret, public }
     }
 
     /// The public half.
     pub fn public(&self) -> [u8; KEY] {
-        self.public.to_bytes()
+        self.public
     }
 }
 
@@ -72,8 +76,8 @@ pub struct InitiatorSent(Local);
 #[derive(Debug)]
 pub struct InitiatorReady {
     local: Local,
-    remote_ephemeral: PublicKey,
-    remote_static: PublicKey,
+    remote_ephemeral: [u8; KEY],
+    remote_static: [u8; KEY],
 }
 
 /// The side that answers, before message 1.
@@ -84,7 +88,7 @@ pub struct Responder(Local);
 #[derive(Debug)]
 pub struct ResponderReady {
     local: Local,
-    remote_ephemeral: PublicKey,
+    remote_ephemeral: [u8; KEY],
 }
 
 /// The responder between message 2 and message 3.
@@ -137,7 +141,7 @@ impl InitiatorSent {
 impl InitiatorReady {
     /// The static key of the responder.
     pub fn remote_static(&self) -> [u8; KEY] {
-        self.remote_static.to_bytes()
+        self.remote_static
     }
 
     /// Appends message 3 to `out`. Only the responder can read its payload.
@@ -151,7 +155,7 @@ impl InitiatorReady {
         Ok(Finished {
             records: NoiseRecords::new(send, receive),
             hash,
-            remote_static: self.remote_static.to_bytes(),
+            remote_static: self.remote_static,
         })
     }
 }
@@ -200,7 +204,7 @@ impl ResponderSent {
         let finished = Finished {
             records: NoiseRecords::new(send, receive),
             hash,
-            remote_static: remote_static.to_bytes(),
+            remote_static,
         };
         Ok((finished, payload))
     }
@@ -251,9 +255,9 @@ impl Local {
         self.symmetric.mix_hash(&key);
     }
 
-    fn read_ephemeral(&mut self, message: &mut BytesMut) -> Result<PublicKey, SecurityError> {
+    fn read_ephemeral(&mut self, message: &mut BytesMut) -> Result<[u8; KEY], SecurityError> {
         let key = as_key(&take(message, KEY)?)?;
-        self.symmetric.mix_hash(key.as_bytes());
+        self.symmetric.mix_hash(&key);
         Ok(key)
     }
 
@@ -262,23 +266,21 @@ impl Local {
             .encrypt_and_hash(&self.static_key.public(), out)
     }
 
-    fn read_static(&mut self, message: &mut BytesMut) -> Result<PublicKey, SecurityError> {
+    fn read_static(&mut self, message: &mut BytesMut) -> Result<[u8; KEY], SecurityError> {
         let sealed = take(message, KEY + TAG)?;
         as_key(&self.symmetric.decrypt_and_hash(sealed)?)
     }
 
     /// Mixes in a Diffie-Hellman result. One that is all zeros means that the remote sent a
     /// point of low order, so that the "secret" would be known to everybody.
-    fn mix_dh(&mut self, own: Own, remote: &PublicKey) -> Result<(), SecurityError> {
+    fn mix_dh(&mut self, own: Own, remote: &[u8; KEY]) -> Result<(), SecurityError> {
         let own = match own {
             Own::Static => &self.static_key.secret,
             Own::Ephemeral => &self.ephemeral.secret,
         };
-        let shared = own.diffie_hellman(remote);
-        if !shared.was_contributory() {
-            return Err(SecurityError::Malformed("a public key of low order"));
-        }
-        self.symmetric.mix_key(shared.as_bytes());
+        let shared = own.agree(remote);
+        let shared = shared.ok_or(SecurityError::Malformed("a public key of low order"))?;
+        self.symmetric.mix_key(shared.as_slice());
         Ok(())
     }
 }
@@ -290,9 +292,8 @@ fn take(message: &mut BytesMut, len: usize) -> Result<BytesMut, SecurityError> {
     Ok(message.split_to(len))
 }
 
-fn as_key(bytes: &[u8]) -> Result<PublicKey, SecurityError> {
-    let key: [u8; KEY] = bytes.try_into().map_err(|_| TOO_SHORT)?;
-    Ok(PublicKey::from(key))
+fn as_key(bytes: &[u8]) -> Result<[u8; KEY], SecurityError> {
+    bytes.try_into().map_err(|_| TOO_SHORT)
 }
 
 const TOO_SHORT: SecurityError = SecurityError::Malformed("a handshake message that is too short");
@@ -318,10 +319,7 @@ mod tests {
 
     /// A key pair that shows another public key than its own.
     fn showing(public: [u8; 32]) -> KeyPair {
-        KeyPair {
-            public: public.into(),
-            ..key(5)
-        }
+        KeyPair { public, ..key(5) }
     }
 
     fn message<T>(write: impl FnOnce(&mut BytesMut) -> Result<T, SecurityError>) -> (T, BytesMut) {

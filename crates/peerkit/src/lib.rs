@@ -25,6 +25,10 @@ pub use peerkit_swarm::{
 };
 pub use peerkit_upgrade as upgrade;
 
+#[cfg(feature = "floodsub")]
+pub use peerkit_floodsub as floodsub;
+#[cfg(feature = "gossipsub")]
+pub use peerkit_gossipsub as gossipsub;
 #[cfg(feature = "identify")]
 pub use peerkit_identify as identify;
 #[cfg(feature = "memory")]
@@ -37,6 +41,8 @@ pub use peerkit_noise as noise;
 pub use peerkit_ping as ping;
 #[cfg(feature = "plaintext")]
 pub use peerkit_plaintext as plaintext;
+#[cfg(any(feature = "floodsub", feature = "gossipsub"))]
+pub use peerkit_pubsub as pubsub;
 #[cfg(feature = "tcp")]
 pub use peerkit_tcp as tcp;
 #[cfg(feature = "yamux")]

@@ -61,7 +61,7 @@ impl Ping {
         let connected = target.peer().filter(|peer| self.host.is_connected(peer));
         let peer = match connected {
             Some(peer) => peer,
-            None => self.host.connect(target).await?,
+            None => Box::pin(self.host.connect(target)).await?,
         };
         Ok(Pinger {
             host: self.host.clone(),
@@ -103,7 +103,9 @@ impl Pinger {
                 outcome => return outcome,
             }
         }
-        let stream = self.host.open_stream(self.slot.peer, &PROTOCOL).await?;
+        // On the heap, since it happens once and would make every ping's future several times as large.
+        let open = Box::pin(self.host.open_stream(self.slot.peer, &PROTOCOL));
+        let stream = Box::new(open.await?);
         self.slot.exchange(stream, &mut turn).await
     }
 }
@@ -163,7 +165,7 @@ struct Slot {
     peer: PeerId,
     slots: Arc<Slots>,
     /// Taken out while it is in use: what a cancelled ping has left is not used again.
-    stream: Turns<Option<Stream>>,
+    stream: Turns<Option<Box<Stream>>>,
 }
 
 impl fmt::Debug for Slot {
@@ -178,8 +180,8 @@ impl Slot {
     /// One ping and its answer; a stream that did well is kept for the next one.
     async fn exchange(
         &self,
-        mut stream: Stream,
-        kept: &mut Option<Stream>,
+        mut stream: Box<Stream>,
+        kept: &mut Option<Box<Stream>>,
     ) -> Result<Duration, PingError> {
         let (peer, limit) = (self.peer, self.slots.timeout);
         let runtime = self.slots.runtime.as_ref();

@@ -1,15 +1,42 @@
-//! What libp2p's publish/subscribe protocols share.
+#![doc = include_str!("../README.md")]
 
+mod codec;
+mod config;
+mod core;
+mod error;
+mod event;
 mod id;
+mod link;
 mod message;
+mod metrics;
+mod patience;
+mod peer;
+mod pubsub;
+mod queue;
+mod reader;
+mod received;
 mod router;
 mod rpc;
+mod scope;
 mod seen;
+mod service;
+mod shared;
+mod sign;
 mod topic;
+mod validate;
 
+pub use codec::{DecodeError, DecodeLimits, Decoded, FrameDecoder, RpcDecoder, encode_rpc};
+pub use config::{AddressScope, PubsubConfig, QueueLimits, ReplayProtection, ValidationLimits};
+pub use error::{DropReason, PublishError, PublishReport, SpawnError, SubscribeError};
+pub use event::{PubsubEvent, PubsubEvents, RejectReason};
 pub use id::{MessageId, MessageIdFn};
 pub use message::Message;
+pub use metrics::{Dropped, Metrics, TopicMetrics};
+pub use pubsub::Pubsub;
+pub use received::{Lagged, Received, Subscription};
 pub use router::{Outgoing, PeerLink, PublishRefused, Published, Router, RouterEvent, Verdict};
 pub use rpc::{Control, Extensions, IHave, Partial, PeerInfo, Prune, Rpc, SubscriptionChange};
 pub use seen::SeenCache;
+pub use sign::{InvalidMessage, MessageSigner, MessageVerifier, SignaturePolicy, SigningFailed};
 pub use topic::Topic;
+pub use validate::Validator;

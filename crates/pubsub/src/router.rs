@@ -23,6 +23,10 @@ pub trait Router: Send + 'static {
     /// A peer is gone.
     fn handle_disconnected(&mut self, peer: &PeerId, now: Instant);
 
+    /// The peer has begun a stream: what it sends next is the first on it, with its hello. A peer may begin
+    /// another one whenever it likes, for example since the former broke.
+    fn handle_stream(&mut self, _peer: &PeerId, _now: Instant) {}
+
     /// A peer has sent something. Also what the hello of a peer contains, before it is connected here: in
     /// that case the service waits with it until [`handle_connected`](Self::handle_connected).
     fn handle_rpc(&mut self, peer: &PeerId, rpc: Rpc, now: Instant);

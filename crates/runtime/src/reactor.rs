@@ -2,16 +2,22 @@
 
 use std::{
     fmt, io,
-    io::{IoSlice, IoSliceMut},
+    io::{IoSlice, IoSliceMut, Read},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
 
 use ::async_io::Async;
 use async_lock::Semaphore;
-use futures::{AsyncRead, AsyncWrite, FutureExt, channel::oneshot, future::BoxFuture};
+use futures::{
+    AsyncRead, AsyncWrite, FutureExt, channel::oneshot, future::BoxFuture, task::AtomicWaker,
+};
 use peerkit_core::{Network, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
 
 use crate::{socket, system};
@@ -117,8 +123,83 @@ impl Network for Reactor {
     }
 }
 
-/// A connected socket. `Async` alone would not close the write side.
-struct ReactorStream(Async<TcpStream>);
+/// A connected socket. `Async` alone would not close the write side, and would ask the system at
+/// each poll whether there is something to read.
+struct ReactorStream {
+    socket: Async<TcpStream>,
+    /// The last read took everything that there was, so the next one waits for the reactor.
+    drained: bool,
+    /// The reactor was asked to tell when there is more.
+    asked: bool,
+    arrival: Arc<Arrival>,
+}
+
+/// What the reactor wakes when there is something to read.
+#[derive(Default)]
+struct Arrival {
+    arrived: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.arrived.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+}
+
+impl ReactorStream {
+    fn new(socket: Async<TcpStream>) -> Self {
+        Self {
+            socket,
+            drained: false,
+            asked: false,
+            arrival: Arc::default(),
+        }
+    }
+
+    fn poll_read_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut read: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            if self.drained {
+                ready!(self.poll_arrival(cx))?;
+            }
+            match read(self.socket.get_ref()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.drained = false,
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(count) => {
+                    self.drained = (1..room).contains(&count);
+                    return Poll::Ready(Ok(count));
+                }
+            }
+        }
+    }
+
+    /// Ready when it is worth trying to read. The reactor's own answer can't be relied on for that: it
+    /// calls an event old that it delivers in the round in which it was asked.
+    fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.arrival.reader.register(cx.waker());
+        if !self.arrival.arrived.swap(false, Ordering::Acquire) {
+            if self.asked {
+                return Poll::Pending;
+            }
+            self.asked = true;
+            let waker = Waker::from(self.arrival.clone());
+            ready!(self.socket.poll_readable(&mut Context::from_waker(&waker)))?;
+        }
+        self.asked = false;
+        Poll::Ready(Ok(()))
+    }
+}
 
 impl AsyncRead for ReactorStream {
     fn poll_read(
@@ -126,7 +207,7 @@ impl AsyncRead for ReactorStream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        self.poll_read_with(cx, buffer.len(), |mut socket| socket.read(buffer))
     }
 
     fn poll_read_vectored(
@@ -134,7 +215,8 @@ impl AsyncRead for ReactorStream {
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read_vectored(cx, buffers)
+        let room = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll_read_with(cx, room, |mut socket| socket.read_vectored(buffers))
     }
 }
 
@@ -144,7 +226,7 @@ impl AsyncWrite for ReactorStream {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buffer)
+        Pin::new(&mut self.socket).poll_write(cx, buffer)
     }
 
     fn poll_write_vectored(
@@ -152,7 +234,7 @@ impl AsyncWrite for ReactorStream {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, buffers)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, buffers)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,7 +242,9 @@ impl AsyncWrite for ReactorStream {
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket::closed(self.0.get_ref().shutdown(Shutdown::Write)))
+        Poll::Ready(socket::closed(
+            self.socket.get_ref().shutdown(Shutdown::Write),
+        ))
     }
 }
 
@@ -248,7 +332,7 @@ fn accepted(
 fn connection(stream: Async<TcpStream>, remote_addr: SocketAddr) -> io::Result<TcpConnection> {
     Ok(TcpConnection {
         local_addr: stream.get_ref().local_addr()?,
-        io: Box::new(ReactorStream(stream)),
+        io: Box::new(ReactorStream::new(stream)),
         remote_addr,
     })
 }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Cuts at one byte in so many; which ones depends on the seed.
-pub(crate) const SHARES: u64 = 8;
+pub(crate) const SHARES: u64 = 16;
 
 /// Each cut is a run of its own: both sides have to learn of it in time, and dialing again has to work.
 pub(crate) fn share(seed: u64) -> Outcome {

@@ -40,7 +40,7 @@ pub(crate) fn halves(seed: u64) -> Outcome {
         let apart = mesh.trial.between(secs(1), secs(200));
         mesh.trial.sim.run_for(apart);
         mesh.trial.sim.heal();
-        mesh.recovers();
+        mesh.recovers(apart);
     }
     mesh.end()
 }
@@ -62,7 +62,8 @@ pub(crate) fn flapping(seed: u64) -> Outcome {
         mesh.trial.sim.run_for(step);
     }
     mesh.trial.sim.heal();
-    mesh.recovers();
+    // A link may have been down many times in a row.
+    mesh.recovers(secs(60));
     mesh.end()
 }
 
@@ -96,7 +97,7 @@ pub(crate) fn restarts(seed: u64) -> Outcome {
         }
     }
     mesh.trial.sim.run_for(secs(101));
-    mesh.recovers();
+    mesh.recovers(secs(100));
     mesh.end()
 }
 
@@ -166,14 +167,15 @@ impl Mesh {
             pairs: count * degree,
             shared,
         };
-        mesh.recovers();
+        mesh.recovers(secs(0));
         mesh
     }
 
     /// Runs until nodes have had time to notice that everything is fine again. Then each has to reach
     /// all its neighbours, and no stale connection may be in the way.
-    fn recovers(&mut self) {
-        self.trial.sim.run_for(RECOVERY);
+    fn recovers(&mut self, trouble: Duration) {
+        // What a stream of the operating system sends again comes after up to that time.
+        self.trial.sim.run_for(trouble * 2 + RECOVERY);
         let now = self.trial.sim.elapsed();
         let mut good = lock(&self.shared.good).clone();
         good.retain(|_, last| now - *last < FRESH);
@@ -206,7 +208,7 @@ async fn run(runtime: SimRuntime, neighbours: Vec<HostId>, muxer: Muxer, shared:
 
 async fn talk(host: &Host, runtime: &SimRuntime, neighbour: HostId, muxer: Muxer, shared: &Shared) {
     while !shared.stop.load(Ordering::Relaxed) {
-        let len = 1 << (runtime.seed()[0] % 16);
+        let len = 1 << (runtime.seed()[0] % 14);
         let target = full_address(neighbour);
         let outcome = match muxer {
             // It notices by itself that nobody answers.
@@ -223,7 +225,7 @@ async fn talk(host: &Host, runtime: &SimRuntime, neighbour: HostId, muxer: Muxer
             }
             Err(failure) => assert!(failure.is_proper(), "{failure:?}"),
         }
-        let rest = Duration::from_millis(u64::from(runtime.seed()[0]) * 20);
+        let rest = Duration::from_millis(u64::from(runtime.seed()[0]) * 40);
         pause(runtime, rest).await;
     }
 }
@@ -232,7 +234,7 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// Time in which a stream of the operating system sends again what a long partition held up.
-const RECOVERY: Duration = secs(400);
+/// Nodes notice within this time that they reach each other again.
+const RECOVERY: Duration = secs(90);
 /// How old the last good exchange may be.
 const FRESH: Duration = secs(60);

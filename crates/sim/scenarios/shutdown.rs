@@ -22,6 +22,9 @@ use super::{
 /// any moment: nothing of it may be left, and nothing that it or another one did may hang.
 pub(crate) fn run(seed: u64) -> Outcome {
     let mut trial = Trial::new(seed);
+    // Uploads use all that there is.
+    let bandwidth = trial.rng.random_range(1_000_000..20_000_000);
+    let _ = trial.sim.links().bandwidth(bandwidth);
     let count = trial.rng.random_range(2..7);
     let ids: Vec<HostId> = (0..count).map(|_| trial.sim.host()).collect();
     let runtimes: Vec<_> = ids.iter().map(|id| trial.sim.runtime(*id)).collect();
@@ -36,7 +39,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
         }
         busy.run(runtime, dial_nobody(host.clone(), nobody));
     }
-    let longest = [10, 100, 1000, 20_000][trial.rng.random_range(0..4)];
+    let longest = [10, 100, 1000, 4000][trial.rng.random_range(0..4)];
     for ((id, host), busy) in ids.into_iter().zip(hosts).zip(busy) {
         let moment = trial.between(Duration::ZERO, Duration::from_millis(longest));
         trial.sim.run_for(moment);

@@ -6,11 +6,10 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    task::Wake,
     thread::{self, ThreadId},
 };
 
-use futures::future::BoxFuture;
+use futures::{future::BoxFuture, task::ArcWake};
 use peerkit_core::lock;
 
 use crate::HostId;
@@ -24,8 +23,9 @@ pub(crate) struct Ready {
 #[derive(Default)]
 struct ReadyQueue {
     /// A task is in it at most once, so it is as long as there are tasks.
-    tasks: VecDeque<Arc<TaskWaker>>,
+    tasks: VecDeque<Arc<Task>>,
     owner: Option<ThreadId>,
+    peak: usize,
     foreign: u64,
 }
 
@@ -35,15 +35,21 @@ impl Ready {
         lock(&self.queue).owner = Some(thread::current().id());
     }
 
-    pub(crate) fn push(&self, task: Arc<TaskWaker>) {
+    pub(crate) fn push(&self, task: Arc<Task>) {
         let mut queue = lock(&self.queue);
         let here = thread::current().id();
         queue.foreign += u64::from(queue.owner.is_some_and(|owner| owner != here));
         queue.tasks.push_back(task);
+        queue.peak = queue.peak.max(queue.tasks.len());
     }
 
-    pub(crate) fn pop(&self) -> Option<Arc<TaskWaker>> {
+    pub(crate) fn pop(&self) -> Option<Arc<Task>> {
         lock(&self.queue).tasks.pop_front()
+    }
+
+    /// The most tasks that were in it at once.
+    pub(crate) fn peak(&self) -> usize {
+        lock(&self.queue).peak
     }
 
     /// How often another thread has woken a task: such a run can't be replayed.
@@ -58,134 +64,153 @@ impl Ready {
     }
 }
 
-/// Wakes one task.
-pub(crate) struct TaskWaker {
-    slot: usize,
+/// A task, which is its own waker: to wake and to poll it touches one place in memory.
+pub(crate) struct Task {
     pub(crate) number: u64,
+    pub(crate) host: HostId,
+    slot: usize,
     queued: AtomicBool,
     ready: Arc<Ready>,
+    stage: Mutex<Stage>,
 }
 
-impl TaskWaker {
+enum Stage {
+    Waiting(Job),
+    Polled,
+    Over,
+}
+
+impl Task {
     /// For the future that [`Sim::block_on`](crate::Sim::block_on) runs, which has no slot.
     pub(crate) fn root(ready: Arc<Ready>) -> Arc<Self> {
         Arc::new(Self {
+            number: ROOT,
+            host: HostId(u32::MAX),
             slot: usize::MAX,
-            number: u64::MAX,
             queued: AtomicBool::new(false),
             ready,
+            stage: Mutex::new(Stage::Over),
         })
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.number == ROOT
     }
 
     /// From now on it can be woken again.
     pub(crate) fn begin(&self) {
         self.queued.store(false, Ordering::Relaxed);
     }
-}
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*lock(&self.stage), Stage::Over)
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.swap(true, Ordering::Relaxed) {
-            self.ready.push(self.clone());
+    /// Its future, which is to be polled.
+    pub(crate) fn take(&self) -> Option<Job> {
+        let mut stage = lock(&self.stage);
+        match std::mem::replace(&mut *stage, Stage::Polled) {
+            Stage::Waiting(job) => Some(job),
+            other @ (Stage::Polled | Stage::Over) => {
+                *stage = other;
+                None
+            }
+        }
+    }
+
+    /// The future waits again. Gives it back when the task was ended meanwhile.
+    pub(crate) fn put_back(&self, job: Job) -> Option<Job> {
+        let mut stage = lock(&self.stage);
+        if matches!(*stage, Stage::Polled) {
+            *stage = Stage::Waiting(job);
+            None
+        } else {
+            Some(job)
+        }
+    }
+
+    /// Ends it. The caller drops the future without holding the lock of the world.
+    fn end(&self) -> Option<Job> {
+        match std::mem::replace(&mut *lock(&self.stage), Stage::Over) {
+            Stage::Waiting(job) => Some(job),
+            Stage::Polled | Stage::Over => None,
         }
     }
 }
 
-type Job = BoxFuture<'static, ()>;
+impl ArcWake for Task {
+    fn wake(self: Arc<Self>) {
+        if !self.queued.swap(true, Ordering::Relaxed) {
+            self.ready.clone().push(self);
+        }
+    }
+
+    fn wake_by_ref(task: &Arc<Self>) {
+        if !task.queued.swap(true, Ordering::Relaxed) {
+            task.ready.push(task.clone());
+        }
+    }
+}
+
+pub(crate) type Job = BoxFuture<'static, ()>;
 
 /// All tasks of all hosts.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Arc<Task>>>,
     free: Vec<usize>,
     spawned: u64,
     running: usize,
     peak: usize,
 }
 
-struct Slot {
-    number: u64,
-    host: HostId,
-    waker: Arc<TaskWaker>,
-    /// Taken out while it is polled.
-    job: Option<Job>,
-}
-
 impl Tasks {
     /// A new task, yet to be woken.
-    pub(crate) fn add(&mut self, host: HostId, job: Job, ready: &Arc<Ready>) -> Arc<TaskWaker> {
+    pub(crate) fn add(&mut self, host: HostId, job: Job, ready: &Arc<Ready>) -> Arc<Task> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        let number = self.spawned;
-        let waker = Arc::new(TaskWaker {
+        let task = Arc::new(Task {
+            number: self.spawned,
+            host,
             slot,
-            number,
             queued: AtomicBool::new(false),
             ready: ready.clone(),
+            stage: Mutex::new(Stage::Waiting(job)),
         });
-        self.slots[slot] = Some(Slot {
-            number,
-            host,
-            waker: waker.clone(),
-            job: Some(job),
-        });
+        self.slots[slot] = Some(task.clone());
         self.spawned += 1;
         self.running += 1;
         self.peak = self.peak.max(self.running);
-        waker
+        task
     }
 
-    /// The host of a task, unless the task has ended.
-    pub(crate) fn host(&self, task: &TaskWaker) -> Option<HostId> {
-        let slot = self.slots.get(task.slot)?.as_ref()?;
-        (slot.number == task.number).then_some(slot.host)
-    }
-
-    pub(crate) fn take(&mut self, task: &TaskWaker) -> Option<Job> {
-        let slot = self.slots.get_mut(task.slot)?.as_mut()?;
-        if slot.number != task.number {
+    /// Takes a task out, which is over. Its future, if it has one, is to be dropped without holding the lock.
+    pub(crate) fn remove(&mut self, task: &Task) -> Option<Job> {
+        let slot = self.slots.get_mut(task.slot)?;
+        if slot.as_ref()?.number != task.number {
             return None;
         }
-        slot.job.take()
-    }
-
-    pub(crate) fn put_back(&mut self, task: &TaskWaker, job: Job) {
-        if let Some(Some(slot)) = self.slots.get_mut(task.slot)
-            && slot.number == task.number
-        {
-            slot.job = Some(job);
-        }
-    }
-
-    pub(crate) fn remove(&mut self, task: &TaskWaker) {
-        if self.host(task).is_some() {
-            self.slots[task.slot] = None;
-            self.free.push(task.slot);
-            self.running -= 1;
-        }
+        *slot = None;
+        self.free.push(task.slot);
+        self.running -= 1;
+        task.end()
     }
 
     /// Takes out the tasks of a host, or of all. The caller drops them without holding the lock.
     pub(crate) fn evict(&mut self, host: Option<HostId>) -> Vec<Job> {
-        let slots = self.slots.iter().flatten();
-        let wakers: Vec<_> = slots
-            .filter(|slot| host.is_none_or(|host| slot.host == host))
-            .map(|slot| slot.waker.clone())
+        let tasks = self.slots.iter().flatten();
+        let tasks: Vec<_> = tasks
+            .filter(|task| host.is_none_or(|host| task.host == host))
+            .cloned()
             .collect();
-        let jobs = wakers.iter().filter_map(|task| self.take(task)).collect();
-        wakers.iter().for_each(|task| self.remove(task));
-        jobs
+        tasks.iter().filter_map(|task| self.remove(task)).collect()
     }
 
     pub(crate) fn count(&self, host: HostId) -> usize {
         let slots = self.slots.iter().flatten();
-        slots.filter(|slot| slot.host == host).count()
+        slots.filter(|task| task.host == host).count()
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -200,3 +225,6 @@ impl Tasks {
         self.spawned
     }
 }
+
+/// The number of what is no task.
+const ROOT: u64 = u64::MAX;

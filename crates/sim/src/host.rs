@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use crate::{
-    SimRuntime,
+    SimRuntime, Storage,
     world::{ipv4, ipv6},
 };
 
@@ -70,6 +70,11 @@ impl Node {
     /// The host's runtime.
     pub fn runtime(&self) -> SimRuntime {
         self.runtime.clone()
+    }
+
+    /// What the host stores: it is there again after a restart, and what was synced also after a crash.
+    pub fn storage(&self) -> Storage {
+        self.runtime.storage()
     }
 
     /// The host's IPv4 address.

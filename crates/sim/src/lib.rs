@@ -15,11 +15,18 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/simulation.md")]
+mod guide {}
+
+mod boxes;
+mod descriptors;
 mod executor;
 mod faults;
 mod host;
 mod link;
 mod nat;
+mod passage;
 mod ports;
 mod queue;
 mod runtime;
@@ -28,11 +35,14 @@ mod setup;
 mod sim;
 mod socket;
 mod stats;
+mod storage;
+mod table;
 mod tcp;
 mod trace;
 mod udp;
 mod world;
 
+pub use boxes::NatId;
 pub use host::{HostId, Node};
 pub use link::LinkConfig;
 pub use nat::{NatBehavior, NatConfig, NatStats, PortAllocation, Unsolicited};
@@ -41,3 +51,4 @@ pub use seeds::seeds;
 pub use setup::LinkSetup;
 pub use sim::Sim;
 pub use stats::{ConnectionStats, LinkStats, Stats};
+pub use storage::Storage;

@@ -1,13 +1,14 @@
 //! Links between hosts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     time::Duration,
 };
 
 use rand::{Rng, rngs::StdRng};
 
-use crate::{HostId, LinkStats};
+use crate::{HostId, LinkStats, trace::mix};
 
 /// How one direction of a link behaves.
 ///
@@ -80,21 +81,44 @@ struct Link {
     config: Option<LinkConfig>,
     /// When the last packet so far will have left.
     busy_until: u64,
+    wait_peak: u64,
     stats: LinkStats,
 }
 
 /// Packets of these do not get to those.
 struct Cut {
+    id: u64,
     from: BTreeSet<HostId>,
     to: BTreeSet<HostId>,
+}
+
+/// Hashes a pair of hosts, the same way in every run.
+#[derive(Default)]
+struct HostHasher(u64);
+
+impl Hasher for HostHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0, u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, host: u32) {
+        self.0 = mix(self.0, u64::from(host));
+    }
 }
 
 /// All links.
 pub(crate) struct Links {
     default: LinkConfig,
     loopback: LinkConfig,
-    links: BTreeMap<(HostId, HostId), Link>,
+    links: HashMap<(HostId, HostId), Link, BuildHasherDefault<HostHasher>>,
     cuts: Vec<Cut>,
+    cuts_made: u64,
 }
 
 /// Room in the queue of a link.
@@ -110,8 +134,9 @@ impl Links {
         Self {
             default: LinkConfig::default(),
             loopback: LinkConfig::loopback(),
-            links: BTreeMap::new(),
+            links: HashMap::default(),
             cuts: Vec::new(),
+            cuts_made: 0,
         }
     }
 
@@ -137,14 +162,26 @@ impl Links {
 
     pub(crate) fn stats(&self, from: HostId, to: HostId) -> LinkStats {
         let link = self.links.get(&(from, to));
-        link.map_or_else(LinkStats::default, |link| link.stats)
+        link.map_or_else(LinkStats::default, |link| LinkStats {
+            wait_peak: Duration::from_nanos(link.wait_peak),
+            ..link.stats
+        })
     }
 
-    pub(crate) fn cut(&mut self, from: &[HostId], to: &[HostId]) {
+    /// Cuts these from those; returns by what to mend it.
+    pub(crate) fn cut(&mut self, from: &[HostId], to: &[HostId]) -> u64 {
+        self.cuts_made += 1;
         self.cuts.push(Cut {
+            id: self.cuts_made,
             from: from.iter().copied().collect(),
             to: to.iter().copied().collect(),
         });
+        self.cuts_made
+    }
+
+    /// Ends one cut, if it was not ended yet.
+    pub(crate) fn mend(&mut self, cut: u64) {
+        self.cuts.retain(|known| known.id != cut);
     }
 
     pub(crate) fn heal(&mut self) {
@@ -161,18 +198,18 @@ impl Links {
     pub(crate) fn room(&self, from: HostId, to: HostId, now: u64) -> Room {
         let config = self.config(from, to);
         let segment = config.segment_len();
-        let busy_until = self
-            .links
-            .get(&(from, to))
-            .map_or(0, |link| link.busy_until);
-        let queued = busy_until.saturating_sub(now);
-        let longest = config.sending_time(config.queue.max(1));
         if config.bandwidth.is_none() {
             return Room::Bytes {
                 room: usize::MAX,
                 segment,
             };
         }
+        let busy_until = self
+            .links
+            .get(&(from, to))
+            .map_or(0, |link| link.busy_until);
+        let queued = busy_until.saturating_sub(now);
+        let longest = config.sending_time(config.queue.max(1));
         if queued >= longest {
             return Room::At(now + (queued - longest / 2).max(1));
         }
@@ -202,6 +239,7 @@ impl Links {
         let late = below(rng, nanos(config.jitter));
         let link = self.links.entry((from, to)).or_default();
         link.busy_until = link.busy_until.max(now).saturating_add(sending);
+        link.wait_peak = link.wait_peak.max(link.busy_until - now);
         link.stats.packets += 1;
         link.stats.bytes += bytes as u64;
         link.busy_until.saturating_add(latency).saturating_add(late)

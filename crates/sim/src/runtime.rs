@@ -7,15 +7,16 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, task::ArcWake};
 use peerkit_core::{Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
 
 use crate::{
-    ConnectionStats, HostId,
+    ConnectionStats, HostId, Storage,
+    descriptors::Descriptor,
     queue::{Event, Key},
     socket::{SimListener, SimStream, SimUdpSocket},
     tcp::Side,
@@ -60,13 +61,24 @@ impl SimRuntime {
         all
     }
 
-    fn socket<T>(&self, open: impl FnOnce(&mut World) -> io::Result<T>) -> io::Result<T> {
-        self.shared.with(|world| {
+    fn socket<T>(
+        &self,
+        open: impl FnOnce(&mut World) -> io::Result<T>,
+    ) -> io::Result<(Descriptor, T)> {
+        let opened = self.shared.with(|world| -> io::Result<T> {
             if !world.is_alive(self.host, self.life) {
                 return Err(io::ErrorKind::NetworkDown.into());
             }
-            open(world)
-        })
+            world.check_descriptors(self.host)?;
+            let opened = open(world)?;
+            world.take_descriptor(self.host);
+            Ok(opened)
+        })?;
+        Ok((Descriptor::new(&self.shared, self.host, self.life), opened))
+    }
+
+    pub(crate) fn storage(&self) -> Storage {
+        Storage::new(&self.shared, self.host, self.life)
     }
 }
 
@@ -85,6 +97,7 @@ impl Runtime for SimRuntime {
             shared: self.shared.clone(),
             deadline: self.shared.virtual_time(deadline),
             queued: None,
+            waiting: None,
         })
     }
 
@@ -101,7 +114,7 @@ impl Runtime for SimRuntime {
             Some(task)
         });
         if let Some(task) = task {
-            std::task::Wake::wake(task);
+            ArcWake::wake(task);
         }
     }
 
@@ -122,11 +135,12 @@ impl Network for SimRuntime {
     ) -> BoxFuture<'_, io::Result<TcpConnection>> {
         async move {
             let connect = |world: &mut World| world.connect(self.host, remote, &options);
-            let (connection, local_addr) = self.socket(connect)?;
-            let stream = SimStream {
+            let (descriptor, (connection, local_addr)) = self.socket(connect)?;
+            let mut stream = SimStream {
                 shared: self.shared.clone(),
                 connection,
                 side: Side::Dialer,
+                _descriptor: descriptor,
             };
             poll_fn(|cx| stream.poll_connected(cx)).await?;
             Ok(TcpConnection {
@@ -143,22 +157,26 @@ impl Network for SimRuntime {
         local: SocketAddr,
         options: TcpOptions,
     ) -> io::Result<Box<dyn TcpListener>> {
-        let (id, addr) = self.socket(|world| world.listen(self.host, local, &options))?;
+        let listen = |world: &mut World| world.listen(self.host, local, &options);
+        let (descriptor, (id, addr)) = self.socket(listen)?;
         Ok(Box::new(SimListener {
             shared: self.shared.clone(),
             host: self.host,
             id,
             addr,
+            _descriptor: descriptor,
         }))
     }
 
     fn bind_udp(&self, local: SocketAddr) -> io::Result<Box<dyn UdpSocket>> {
-        let (id, addr) = self.socket(|world| world.bind_udp(self.host, local))?;
+        let bind = |world: &mut World| world.bind_udp(self.host, local);
+        let (descriptor, (id, addr)) = self.socket(bind)?;
         Ok(Box::new(SimUdpSocket {
             shared: self.shared.clone(),
             host: self.host,
             id,
             addr,
+            _descriptor: descriptor,
         }))
     }
 
@@ -191,6 +209,8 @@ struct SimTimer {
     /// `None` is further away than the simulation can go.
     deadline: Option<u64>,
     queued: Option<Key>,
+    /// The waker that is in the queue, so that the queue need not be looked at to see that it is the right one.
+    waiting: Option<Waker>,
 }
 
 impl Future for SimTimer {
@@ -204,20 +224,16 @@ impl Future for SimTimer {
             self.cancel();
             return Poll::Ready(());
         }
-        let queued = self.queued;
-        let key = self.shared.with(|world| {
-            if let Some(key) = queued
-                && let Some(known) = world.queue.waker(key)
-            {
-                if !known.will_wake(cx.waker()) {
-                    let replaced = std::mem::replace(known, cx.waker().clone());
-                    world.retired.push(replaced);
-                }
-                return key;
-            }
-            world.queue.push(deadline, Event::Wake(cx.waker().clone()))
-        });
-        self.queued = Some(key);
+        let known = self.waiting.as_ref();
+        if self.queued.is_some() && known.is_some_and(|known| known.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        let waker = cx.waker();
+        let replaced = self.cancel();
+        let push = |world: &mut World| world.queue.push(deadline, Event::Wake(waker.clone()));
+        self.queued = Some(self.shared.with(push));
+        self.waiting = Some(waker.clone());
+        drop(replaced);
         Poll::Pending
     }
 }

@@ -7,20 +7,24 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::BoxFuture,
+    task::{ArcWake, waker_ref},
+};
 use peerkit_core::Runtime;
 
 use crate::{
     ConnectionStats, HostId, LinkSetup, LinkStats, Node, SimRuntime, Stats,
-    executor::TaskWaker,
+    executor::{Job, Task},
     link::nanos,
     trace::Kind,
-    world::{Condition, Shared},
+    world::{Condition, Shared, Step},
 };
 
 /// A simulation: hosts, links, virtual time, and a script of what happens to them.
@@ -173,11 +177,11 @@ impl Sim {
     /// [`set_patience`](Self::set_patience).
     pub fn block_on<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
-        let root = TaskWaker::root(self.shared.ready.clone());
-        let waker = Waker::from(root.clone());
+        let root = Task::root(self.shared.ready.clone());
+        let waker = waker_ref(&root);
         let horizon = nanos(self.elapsed().saturating_add(self.patience));
         self.shared.ready.own();
-        root.wake_by_ref();
+        ArcWake::wake_by_ref(&root);
         loop {
             match self.turn(horizon) {
                 Stop::Root => {
@@ -212,7 +216,11 @@ impl Sim {
     /// What has happened so far, in numbers.
     pub fn stats(&self) -> Stats {
         let foreign = self.shared.ready.foreign();
-        self.shared.with(|world| world.stats(foreign))
+        let stats = self.shared.with(|world| world.stats(foreign));
+        Stats {
+            ready_peak: self.shared.ready.peak(),
+            ..stats
+        }
     }
 
     /// What one direction of a link has carried.
@@ -249,32 +257,24 @@ impl Sim {
         self.shared.ready.own();
         loop {
             if let Some(task) = self.shared.ready.pop() {
-                if task.number == u64::MAX {
+                if task.is_root() {
                     return Stop::Root;
                 }
                 self.poll_task(&task);
                 continue;
             }
             let action = self.script.first_key_value().map(|(key, _)| key.0);
-            let event = self.shared.with(|world| world.queue.next_time());
-            match (action, event) {
-                (None, None) => return Stop::Silence,
-                (Some(at), event) if event.is_none_or(|event| at <= event) => {
-                    if at > horizon {
-                        return Stop::Horizon;
+            match self.shared.step(horizon, action) {
+                Step::Same => {}
+                Step::Later => self.standstill = 0,
+                Step::Nothing { next } => match action {
+                    Some(at) if at <= horizon => {
+                        self.advance(at);
+                        self.act();
                     }
-                    self.advance(at);
-                    self.act();
-                }
-                (_, Some(at)) if at <= horizon => {
-                    self.advance(at);
-                    self.shared.with(|world| {
-                        if let Some((_, event)) = world.queue.pop() {
-                            world.handle(event);
-                        }
-                    });
-                }
-                (_, _) => return Stop::Horizon,
+                    None if next.is_none() => return Stop::Silence,
+                    Some(_) | None => return Stop::Horizon,
+                },
             }
         }
     }
@@ -301,50 +301,52 @@ impl Sim {
         }
     }
 
-    fn poll_task(&mut self, task: &Arc<TaskWaker>) {
+    fn poll_task(&mut self, task: &Arc<Task>) {
         let Some(mut job) = self.begin_poll(task) else {
             return;
         };
-        let waker = Waker::from(task.clone());
+        let waker = waker_ref(task);
         let mut cx = Context::from_waker(&waker);
         let outcome = catch_unwind(AssertUnwindSafe(|| job.as_mut().poll(&mut cx)));
-        let rest = self.shared.with(|world| {
-            let host = world.tasks.host(task).map_or(0, |host| u64::from(host.0));
-            match outcome {
-                Ok(Poll::Pending) => {
-                    world.tasks.put_back(task, job);
-                    return None;
-                }
-                Ok(Poll::Ready(())) => world.record(Kind::Ended, [task.number, host, 0]),
-                Err(_) => {
-                    world.stats.panics += 1;
-                    world.record(Kind::Panicked, [task.number, host, 0]);
-                }
-            }
-            world.tasks.remove(task);
-            Some(job)
-        });
+        let rest = match outcome {
+            Ok(Poll::Pending) => task.put_back(job),
+            Ok(Poll::Ready(())) => self.end_task(task, Kind::Ended, job),
+            Err(_) => self.end_task(task, Kind::Panicked, job),
+        };
         drop(rest);
     }
 
     /// The future of a task that is to be polled, unless it has ended or its host is paused.
-    fn begin_poll(&mut self, task: &Arc<TaskWaker>) -> Option<BoxFuture<'static, ()>> {
+    fn begin_poll(&mut self, task: &Arc<Task>) -> Option<Job> {
         self.standstill += 1;
         assert!(
             self.standstill < STANDSTILL_MAX,
             "tasks run without end while time stands still"
         );
-        self.shared.with(|world| {
-            let host = world.tasks.host(task)?;
-            if world.host(host).condition == Condition::Paused {
-                world.host_mut(host).parked.push(task.clone());
-                return None;
+        if task.is_over() {
+            return None;
+        }
+        let runs = self.shared.with(|world| {
+            if world.host(task.host).condition == Condition::Paused {
+                world.host_mut(task.host).parked.push(task.clone());
+                return false;
             }
             task.begin();
             world.stats.wake_ups += 1;
-            world.record(Kind::Polled, [task.number, u64::from(host.0), 0]);
-            world.tasks.take(task)
-        })
+            world.record(Kind::Polled, [task.number, u64::from(task.host.0), 0]);
+            true
+        });
+        if runs { task.take() } else { None }
+    }
+
+    /// Returns the future of the task, which has ended, to be dropped.
+    fn end_task(&mut self, task: &Task, kind: Kind, job: Job) -> Option<Job> {
+        self.shared.with(|world| {
+            world.stats.panics += u64::from(matches!(kind, Kind::Panicked));
+            world.record(kind, [task.number, u64::from(task.host.0), 0]);
+            world.tasks.remove(task);
+        });
+        Some(job)
     }
 
     fn report_failure(&self) {

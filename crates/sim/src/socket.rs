@@ -14,6 +14,7 @@ use peerkit_core::{TcpConnection, TcpListener, UdpSocket};
 
 use crate::{
     HostId,
+    descriptors::Descriptor,
     tcp::{ConnectionId, Side},
     world::Shared,
 };
@@ -23,6 +24,7 @@ pub(crate) struct SimStream {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: ConnectionId,
     pub(crate) side: Side,
+    pub(crate) _descriptor: Descriptor,
 }
 
 impl SimStream {
@@ -30,10 +32,15 @@ impl SimStream {
         (self.connection, self.side)
     }
 
-    pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waker = cx.waker();
-        self.shared
-            .with(|world| world.poll_connected(self.connection, waker))
+        let connected = self
+            .shared
+            .with(|world| world.poll_connected(self.connection, waker));
+        connected.map_ok(|(connection, side)| {
+            self.connection = connection;
+            self.side = side;
+        })
     }
 }
 
@@ -99,6 +106,7 @@ pub(crate) struct SimListener {
     pub(crate) host: HostId,
     pub(crate) id: u64,
     pub(crate) addr: SocketAddr,
+    pub(crate) _descriptor: Descriptor,
 }
 
 impl TcpListener for SimListener {
@@ -110,16 +118,16 @@ impl TcpListener for SimListener {
         let key = (self.host, self.id);
         let accepted = self.shared.with(|world| world.poll_accept(key, cx.waker()));
         accepted.map(|accepted| {
-            let (connection, local_addr, remote_addr) =
-                accepted.ok_or(io::ErrorKind::NotConnected)?;
+            let accepted = accepted?;
             Ok(TcpConnection {
                 io: Box::new(SimStream {
                     shared: self.shared.clone(),
-                    connection,
+                    connection: accepted.connection,
                     side: Side::Listener,
+                    _descriptor: Descriptor::new(&self.shared, self.host, accepted.life),
                 }),
-                local_addr,
-                remote_addr,
+                local_addr: accepted.local_addr,
+                remote_addr: accepted.remote_addr,
             })
         })
     }
@@ -146,6 +154,7 @@ pub(crate) struct SimUdpSocket {
     pub(crate) host: HostId,
     pub(crate) id: u64,
     pub(crate) addr: SocketAddr,
+    pub(crate) _descriptor: Descriptor,
 }
 
 impl UdpSocket for SimUdpSocket {

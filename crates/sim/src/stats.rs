@@ -1,6 +1,6 @@
 //! Counters.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::HostId;
 
@@ -14,6 +14,8 @@ pub struct Stats {
     pub tasks: usize,
     /// The most tasks that ran at once.
     pub tasks_peak: usize,
+    /// The longest queue of tasks that were woken and not yet polled.
+    pub ready_peak: usize,
     /// Tasks that were ever spawned.
     pub tasks_spawned: u64,
     /// Tasks that panicked outside of a task group, which keeps its own count.
@@ -30,6 +32,14 @@ pub struct Stats {
     pub datagrams_lost: u64,
     /// Connections that are open now, on at least one side.
     pub connections: usize,
+    /// The most connections at once.
+    pub connections_peak: usize,
+    /// The longest queue of connections that waited at one listener to be accepted.
+    pub backlog_peak: usize,
+    /// The most sockets that one host had at once.
+    pub descriptors_peak: usize,
+    /// Sockets that were refused because their host had as many as it may have.
+    pub descriptors_refused: u64,
     /// Wake-ups from other threads. Anything but zero means that a run can't be replayed.
     pub foreign_wake_ups: u64,
 }
@@ -44,6 +54,9 @@ pub struct LinkStats {
     pub bytes: u64,
     /// Datagrams that were lost on it.
     pub lost: u64,
+    /// The longest queue, as time: from when a packet was sent until its last bit had left. Times the
+    /// bandwidth it is in bits.
+    pub wait_peak: Duration,
 }
 
 /// One TCP connection.
@@ -54,6 +67,8 @@ pub struct ConnectionStats {
     pub dialer: HostId,
     /// Whence.
     pub dialer_addr: SocketAddr,
+    /// Whence, as the listener sees it: behind a NAT box that is another address.
+    pub dialer_seen: SocketAddr,
     /// Who was connected to; unknown for an address that no host has.
     pub listener: Option<HostId>,
     /// Whither.

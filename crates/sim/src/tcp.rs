@@ -5,6 +5,8 @@
 //! What does not get through is sent again, less and less often, until the connection is given up.
 //! Acknowledgements take time, but no bandwidth.
 
+mod simultaneous;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{self, IoSlice, IoSliceMut},
@@ -18,11 +20,15 @@ use peerkit_core::TcpOptions;
 use crate::{
     ConnectionStats, HostId,
     link::Room,
+    nat::{PacketKind, Protocol},
+    passage::Far,
     ports::takes,
     queue::{Event, Key},
     trace::Kind,
     world::{World, remember},
 };
+
+pub(crate) use simultaneous::Joined;
 
 /// The number of a connection; never used twice.
 pub(crate) type ConnectionId = u64;
@@ -35,7 +41,7 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Dialer => Self::Listener,
             Self::Listener => Self::Dialer,
@@ -55,6 +61,15 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// What a NAT box sees of it.
+    pub(crate) fn kind(&self) -> PacketKind {
+        if self.fin {
+            PacketKind::Fin
+        } else {
+            PacketKind::Segment
+        }
+    }
+
     /// The offset of what follows. The end of the stream counts like a byte.
     fn end(&self) -> u64 {
         self.offset + self.bytes.len() as u64 + u64::from(self.fin)
@@ -70,6 +85,15 @@ pub(crate) struct ListenerState {
     waker: Option<Waker>,
 }
 
+/// A connection that a listener hands out.
+pub(crate) struct Accepted {
+    pub(crate) connection: ConnectionId,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) remote_addr: SocketAddr,
+    /// The life of the host that it belongs to.
+    pub(crate) life: u32,
+}
+
 /// A connection, from the first packet until both sides have forgotten it.
 pub(crate) struct Connection {
     ends: [End; 2],
@@ -78,9 +102,22 @@ pub(crate) struct Connection {
     target: Option<HostId>,
     dialer_addr: SocketAddr,
     listener_addr: SocketAddr,
+    /// The attempt of the listener to connect to the dialer that this connection has taken over.
+    crossing: Option<ConnectionId>,
+    /// The addresses at the listener, if a box may change them.
+    pub(crate) far: Option<Box<Far>>,
 }
 
 impl Connection {
+    /// The addresses of a side and of its other side, as it sees them.
+    fn addrs(&self, side: Side) -> (SocketAddr, SocketAddr) {
+        match (side, &self.far) {
+            (Side::Dialer, _) => (self.dialer_addr, self.listener_addr),
+            (Side::Listener, None) => (self.listener_addr, self.dialer_addr),
+            (Side::Listener, Some(far)) => (far.listener, far.dialer),
+        }
+    }
+
     fn end(&self, side: Side) -> &End {
         &self.ends[side as usize]
     }
@@ -174,11 +211,18 @@ impl World {
         &mut self,
         (host, id): (HostId, u64),
         waker: &Waker,
-    ) -> Poll<Option<(ConnectionId, SocketAddr, SocketAddr)>> {
+    ) -> Poll<io::Result<Accepted>> {
         loop {
             let Some(listener) = self.host_mut(host).listeners.get_mut(&id) else {
-                return Poll::Ready(None);
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
+            if !listener.pending.is_empty()
+                && let Err(error) = self.check_descriptors(host)
+            {
+                return Poll::Ready(Err(error));
+            }
+            let listener = self.host_mut(host).listeners.get_mut(&id);
+            let listener = listener.expect("it was there a moment ago");
             let Some(connection) = listener.pending.pop_front() else {
                 let replaced = remember(&mut listener.waker, waker);
                 self.retired.extend(replaced);
@@ -187,9 +231,14 @@ impl World {
             if let Some(state) = self.connections.get(&connection)
                 && state.ends[1].phase == Phase::Open
             {
-                let addrs = (state.listener_addr, state.dialer_addr);
+                let (local_addr, remote_addr) = state.addrs(Side::Listener);
                 self.record(Kind::Accepted, [connection, u64::from(host.0), 0]);
-                return Poll::Ready(Some((connection, addrs.0, addrs.1)));
+                return Poll::Ready(Ok(Accepted {
+                    connection,
+                    local_addr,
+                    remote_addr,
+                    life: self.take_descriptor(host),
+                }));
             }
         }
     }
@@ -216,11 +265,19 @@ impl World {
         let connection = Connection {
             ends: [End::new(self.window), End::new(self.window)],
             dialer: host,
-            target: self.route(host, remote.ip()),
+            target: self.destination(host, Protocol::Tcp, remote),
             dialer_addr: local,
             listener_addr: remote,
+            crossing: None,
+            far: self.is_translated(host, remote.ip()).then(|| {
+                Box::new(Far {
+                    dialer: local,
+                    listener: remote,
+                })
+            }),
         };
         self.connections.insert(id, connection);
+        self.stats.connections_peak = self.stats.connections_peak.max(self.connections.len());
         self.record(Kind::Connecting, [id, u64::from(host.0), 0]);
         self.send_control(id, Side::Dialer, Event::Syn(id));
         self.after(
@@ -233,17 +290,21 @@ impl World {
         Ok((id, local))
     }
 
+    /// Waits until a connect has succeeded; returns the side of which connection the socket is then.
     pub(crate) fn poll_connected(
         &mut self,
         id: ConnectionId,
         waker: &Waker,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<(ConnectionId, Side)>> {
+        if let Some(joined) = self.poll_joined(id, waker) {
+            return joined;
+        }
         let Some(end) = self.end_mut(id, Side::Dialer) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         };
         match (end.error, end.phase) {
             (Some(error), _) => Poll::Ready(Err(error.into())),
-            (None, Phase::Open) => Poll::Ready(Ok(())),
+            (None, Phase::Open) => Poll::Ready(Ok((id, Side::Dialer))),
             (None, Phase::Gone) => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             (None, Phase::Opening) => {
                 let replaced = remember(&mut end.writer, waker);
@@ -353,6 +414,7 @@ impl World {
 
     /// The socket was dropped.
     pub(crate) fn abandon(&mut self, id: ConnectionId, side: Side) {
+        let (id, side) = self.leave_attempt(id).unwrap_or((id, side));
         let Some(end) = self.end_mut(id, side) else {
             return;
         };
@@ -391,11 +453,35 @@ impl World {
         self.forget(id, side);
     }
 
+    /// The open sides of the connections from any of these hosts to any of those, both ways.
+    pub(crate) fn open_between(
+        &self,
+        ones: &[HostId],
+        others: &[HostId],
+    ) -> Vec<(ConnectionId, Side)> {
+        let between = |from: HostId, to: HostId| ones.contains(&from) && others.contains(&to);
+        let concerned = |connection: &Connection| {
+            let (dialer, target) = (connection.dialer, connection.target);
+            target.is_some_and(|target| between(dialer, target) || between(target, dialer))
+        };
+        let mut open = Vec::new();
+        for (id, connection) in self.connections.iter() {
+            let sides = [Side::Dialer, Side::Listener].into_iter();
+            let sides = sides.filter(|side| connection.end(*side).phase == Phase::Open);
+            if concerned(connection) {
+                open.extend(sides.map(|side| (*id, side)));
+            }
+        }
+        open
+    }
+
     /// The connections of a host, with the side that is there.
     pub(crate) fn connections_of(&self, host: HostId) -> Vec<(ConnectionId, Side)> {
         let sides = |(id, connection): (&ConnectionId, &Connection)| {
             let dialer = self.host_of(*id, Side::Dialer) == Some(host);
-            let listener = connection.target == Some(host);
+            // Of what is still on its way to it, a host knows nothing that it could lose.
+            let heard = connection.ends[1].phase != Phase::Opening;
+            let listener = connection.target == Some(host) && heard;
             let dialer = dialer.then_some((*id, Side::Dialer));
             [dialer, listener.then_some((*id, Side::Listener))]
         };
@@ -407,6 +493,7 @@ impl World {
             Some(ConnectionStats {
                 dialer: self.host_of(*id, Side::Dialer)?,
                 dialer_addr: connection.dialer_addr,
+                dialer_seen: connection.addrs(Side::Listener).1,
                 listener: connection.target,
                 listener_addr: connection.listener_addr,
                 flights: connection.ends[0].flights,
@@ -421,19 +508,32 @@ impl World {
 /// What the network brings.
 impl World {
     pub(crate) fn handle_syn(&mut self, id: ConnectionId) {
-        let Some((from, to)) = self.path(id, Side::Dialer) else {
+        if let Some(into) = self.joined_into(id) {
+            if self.arrives(into, Side::Dialer, PacketKind::Syn) {
+                self.confirm(id, into);
+            }
+            return;
+        }
+        if !self.arrives(id, Side::Listener, PacketKind::Syn) {
+            return;
+        }
+        let Some((_, to)) = self.path(id, Side::Dialer) else {
             return;
         };
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        let (target, phase) = (connection.listener_addr, connection.ends[1].phase);
-        let dialer_addr = connection.dialer_addr;
-        if !self.reaches(from, to) || phase == Phase::Gone {
+        let (target, dialer_addr) = connection.addrs(Side::Listener);
+        let phase = connection.ends[1].phase;
+        if phase == Phase::Gone {
             return;
         }
         if phase == Phase::Open {
             self.send_control(id, Side::Listener, Event::SynAck(id));
+            return;
+        }
+        if let Some(crossing) = self.crossing(id, to) {
+            self.join(id, crossing);
             return;
         }
         let listeners = &mut self.host_mut(to).listeners;
@@ -457,7 +557,8 @@ impl World {
             return;
         }
         listener.pending.push_back(id);
-        let waker = listener.waker.take();
+        let (waiting, waker) = (listener.pending.len(), listener.waker.take());
+        self.stats.backlog_peak = self.stats.backlog_peak.max(waiting);
         self.wake(waker);
         self.host_mut(to)
             .tuples
@@ -471,15 +572,16 @@ impl World {
 
     pub(crate) fn handle_syn_again(&mut self, id: ConnectionId, tries: u32) {
         let waiting = |end: &mut End| end.phase == Phase::Opening && end.error.is_none();
-        if !self.end_mut(id, Side::Dialer).is_some_and(waiting) {
+        if self.end_mut(id, Side::Dialer).is_some_and(waiting) {
+            if tries > SYN_TRIES {
+                self.fail(id, Side::Dialer, io::ErrorKind::TimedOut);
+                return;
+            }
+            self.send_control(id, Side::Dialer, Event::Syn(id));
+        } else if !self.ask_again(id, tries > SYN_TRIES) {
             self.forget_unheard(id);
             return;
         }
-        if tries > SYN_TRIES {
-            self.fail(id, Side::Dialer, io::ErrorKind::TimedOut);
-            return;
-        }
-        self.send_control(id, Side::Dialer, Event::Syn(id));
         let again = Event::SynAgain {
             connection: id,
             tries: tries + 1,
@@ -488,10 +590,10 @@ impl World {
     }
 
     pub(crate) fn handle_syn_ack(&mut self, id: ConnectionId) {
-        let Some((from, to)) = self.path(id, Side::Listener) else {
+        let Some((_, to)) = self.path(id, Side::Listener) else {
             return;
         };
-        if !self.reaches(from, to) {
+        if !self.arrives(id, Side::Dialer, PacketKind::Syn) {
             return;
         }
         let Some(end) = self.end_mut(id, Side::Dialer) else {
@@ -514,14 +616,19 @@ impl World {
                 self.record(Kind::Connected, [id, u64::from(to.0), 0]);
             }
         }
+        let connection = self.connections.get(&id);
+        if let Some(crossing) = connection.and_then(|connection| connection.crossing) {
+            self.confirm(crossing, id);
+        }
     }
 
     pub(crate) fn handle_segment(&mut self, id: ConnectionId, to: Side, segment: Segment) {
         let from = to.other();
-        let Some((source, target)) = self.path(id, from) else {
+        let Some(path) = self.path(id, from) else {
             return;
         };
-        let reached = self.reaches(source, target);
+        let (kind, target) = (segment.kind(), path.1);
+        let reached = self.arrives_by(path, id, to, kind);
         let Some(end) = self.end_mut(id, to) else {
             return;
         };
@@ -563,10 +670,7 @@ impl World {
 
     pub(crate) fn handle_retransmit(&mut self, id: ConnectionId, from: Side) {
         let now = self.now;
-        let Some((source, target)) = self.path(id, from) else {
-            return;
-        };
-        let reached = self.reaches(source, target);
+        let reached = self.would_arrive(id, from);
         let Some(end) = self.end_mut(id, from) else {
             return;
         };
@@ -587,10 +691,10 @@ impl World {
     }
 
     pub(crate) fn handle_credit(&mut self, id: ConnectionId, to: Side, bytes: usize) {
-        let Some((source, target)) = self.path(id, to.other()) else {
+        if self.end_mut(id, to).is_none() {
             return;
-        };
-        if !self.reaches(source, target) {
+        }
+        if !self.arrives(id, to, PacketKind::Segment) {
             self.after(
                 RETRY_MIN * 5,
                 Event::Credit {
@@ -610,12 +714,14 @@ impl World {
     }
 
     pub(crate) fn handle_reset(&mut self, id: ConnectionId, to: Side) {
-        let Some((source, target)) = self.path(id, to.other()) else {
-            return;
-        };
-        if !self.reaches(source, target) {
-            return;
+        if self.arrives(id, to, PacketKind::Reset) {
+            self.hear_reset(id, to);
         }
+    }
+
+    /// Ends a side that was told that the connection is over.
+    pub(crate) fn hear_reset(&mut self, id: ConnectionId, to: Side) {
+        let host = self.host_of(id, to).map_or(0, |host| u64::from(host.0));
         let Some(end) = self.end_mut(id, to) else {
             return;
         };
@@ -624,7 +730,7 @@ impl World {
             Phase::Open => io::ErrorKind::ConnectionReset,
             Phase::Gone => return,
         };
-        self.record(Kind::Reset, [id, u64::from(target.0), 0]);
+        self.record(Kind::Reset, [id, host, 0]);
         self.fail(id, to, kind);
     }
 
@@ -698,6 +804,9 @@ impl World {
         let Some(path) = self.path(id, side) else {
             return;
         };
+        if self.is_far(id) {
+            self.pass_out(id, side, &event);
+        }
         let arrival = self.links.send(path, bytes, self.now, &mut self.rng);
         self.stats.packets += 1;
         self.stats.bytes += bytes as u64;
@@ -789,10 +898,7 @@ impl World {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let (local, remote) = match side {
-            Side::Dialer => (connection.dialer_addr, connection.listener_addr),
-            Side::Listener => (connection.listener_addr, connection.dialer_addr),
-        };
+        let (local, remote) = connection.addrs(side);
         let end = &mut connection.ends[side as usize];
         end.phase = Phase::Gone;
         end.buffer.clear();
@@ -836,7 +942,45 @@ impl World {
         Some(&mut connection.ends[side as usize])
     }
 
-    fn host_of(&self, id: ConnectionId, side: Side) -> Option<HostId> {
+    /// The addresses of a side and of its other side, as it sees them.
+    pub(crate) fn addrs(&self, id: ConnectionId, side: Side) -> Option<(SocketAddr, SocketAddr)> {
+        let connection = self.connections.get(&id)?;
+        Some(connection.addrs(side))
+    }
+
+    /// A box has given the dialer's packets a source. One that changes later would make another
+    /// connection, of which the listener does not know.
+    pub(crate) fn set_dialer_seen(&mut self, id: ConnectionId, seen: SocketAddr) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.ends[1].phase == Phase::Opening
+            && let Some(far) = &mut connection.far
+        {
+            far.dialer = seen;
+        }
+    }
+
+    /// A box has passed the first packet on to a host behind it. False when another one has it already.
+    pub(crate) fn set_listener(
+        &mut self,
+        id: ConnectionId,
+        host: HostId,
+        internal: SocketAddr,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let Some(far) = &mut connection.far else {
+            return false;
+        };
+        if connection.ends[1].phase != Phase::Opening {
+            return false;
+        }
+        connection.target = Some(host);
+        far.listener = internal;
+        true
+    }
+
+    pub(crate) fn host_of(&self, id: ConnectionId, side: Side) -> Option<HostId> {
         let connection = self.connections.get(&id)?;
         match side {
             Side::Listener => connection.target,
@@ -845,7 +989,7 @@ impl World {
     }
 
     /// From which host to which a side's packets go.
-    fn path(&self, id: ConnectionId, from: Side) -> Option<(HostId, HostId)> {
+    pub(crate) fn path(&self, id: ConnectionId, from: Side) -> Option<(HostId, HostId)> {
         Some((self.host_of(id, from)?, self.host_of(id, from.other())?))
     }
 }

@@ -30,6 +30,13 @@ pub(crate) enum Kind {
     Resumed,
     Partitioned,
     Healed,
+    Translated,
+    Blocked,
+    Rebooted,
+    Stored,
+    Wiped,
+    Forgotten,
+    Joined,
 }
 
 #[derive(Clone, Copy)]
@@ -56,13 +63,22 @@ impl fmt::Display for Record {
             | Kind::Connected
             | Kind::Refused
             | Kind::Reset
+            | Kind::Forgotten
+            | Kind::Joined
             | Kind::TimedOut => write!(f, "connection {first}, host {second}"),
             Kind::DatagramSent | Kind::DatagramArrived | Kind::DatagramLost => {
                 write!(f, "from host {first} to host {second}, {third} bytes")
             }
-            Kind::Crashed | Kind::Killed | Kind::Restarted | Kind::Paused | Kind::Resumed => {
+            Kind::Stored => write!(f, "host {first}, {third} bytes"),
+            Kind::Wiped
+            | Kind::Crashed
+            | Kind::Killed
+            | Kind::Restarted
+            | Kind::Paused
+            | Kind::Resumed => {
                 write!(f, "host {first}")
             }
+            Kind::Translated | Kind::Blocked | Kind::Rebooted => write!(f, "nat {first}"),
             Kind::Partitioned => write!(f, "{first} hosts from {second}"),
             Kind::Timer | Kind::Scripted | Kind::Healed => Ok(()),
         }
@@ -90,7 +106,10 @@ impl Trace {
             self.hash = mix(self.hash, subject);
         }
         // Polls, timers and the script are in the hash, but would fill the list.
-        if matches!(kind, Kind::Polled | Kind::Timer | Kind::Scripted) {
+        if matches!(
+            kind,
+            Kind::Polled | Kind::Timer | Kind::Scripted | Kind::Translated
+        ) {
             return;
         }
         if self.last.len() == KEPT {

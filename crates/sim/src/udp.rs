@@ -87,7 +87,7 @@ impl World {
         if source.ip().is_unspecified() {
             source.set_ip(source_ip(from, target.ip()));
         }
-        let Some(to) = self.route(from, target.ip()) else {
+        let Some((to, source)) = self.datagram_out(from, source, target) else {
             return Ok(payload.len());
         };
         let subjects = [u64::from(from.0), u64::from(to.0), payload.len() as u64];
@@ -143,6 +143,10 @@ impl World {
         payload: Bytes,
     ) {
         let len = payload.len();
+        let Some((to, target)) = self.datagram_in(source, (to, target)) else {
+            self.lose(from, to, len);
+            return;
+        };
         let reached = self.reaches(from, to);
         let sockets = &mut self.host_mut(to).udp;
         let found = sockets

@@ -14,13 +14,18 @@ use std::{
 
 use peerkit_core::lock;
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use smallvec::SmallVec;
 
 use crate::{
     HostId, Stats,
-    executor::{Ready, TaskWaker, Tasks},
+    boxes::{NatBox, NatId},
+    descriptors::Descriptors,
+    executor::{Ready, Task, Tasks},
     link::Links,
     queue::{Event, Key, Queue},
-    tcp::{Connection, ConnectionId, ListenerState},
+    storage::Disk,
+    table::Table,
+    tcp::{Connection, ConnectionId, Joined, ListenerState},
     trace::{Kind, Trace, mix},
     udp::UdpState,
 };
@@ -65,6 +70,27 @@ impl Shared {
         outcome
     }
 
+    /// Lets the next event happen, unless it is beyond `horizon` or the script's next `action` comes first.
+    pub(crate) fn step(&self, horizon: u64, action: Option<u64>) -> Step {
+        self.with(|world| {
+            let next = world.queue.next_time();
+            let Some(at) =
+                next.filter(|at| *at <= horizon && action.is_none_or(|action| *at < action))
+            else {
+                return Step::Nothing { next };
+            };
+            let later = at > world.now;
+            if later {
+                world.now = at;
+                self.clock.store(at, Ordering::Relaxed);
+            }
+            if let Some(event) = world.queue.pop() {
+                world.handle(event);
+            }
+            if later { Step::Later } else { Step::Same }
+        })
+    }
+
     pub(crate) fn nanos(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
     }
@@ -95,6 +121,16 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// What [`Shared::step`] has done.
+pub(crate) enum Step {
+    /// Time has passed, and something has happened.
+    Later,
+    /// Something else has happened at the same time.
+    Same,
+    /// Nothing; the next event is at this time, if there is any.
+    Nothing { next: Option<u64> },
+}
+
 /// How a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
@@ -117,13 +153,20 @@ pub(crate) struct HostState {
     /// Local port and remote address of every connection.
     pub(crate) tuples: BTreeSet<(u16, SocketAddr)>,
     pub(crate) next_port: u16,
+    /// The box that it is behind.
+    pub(crate) nat: Option<NatId>,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) disk: Disk,
     /// Tasks that were woken while it was paused.
-    pub(crate) parked: Vec<Arc<TaskWaker>>,
+    pub(crate) parked: Vec<Arc<Task>>,
 }
+
+/// Seldom more than one.
+type Wakers = SmallVec<[Waker; 2]>;
 
 /// The state of the simulation.
 pub(crate) struct World {
-    seed: u64,
+    pub(crate) seed: u64,
     pub(crate) now: u64,
     pub(crate) queue: Queue,
     pub(crate) tasks: Tasks,
@@ -131,13 +174,16 @@ pub(crate) struct World {
     ips: BTreeMap<IpAddr, HostId>,
     names: BTreeMap<String, HostId>,
     pub(crate) links: Links,
-    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) boxes: Vec<NatBox>,
+    pub(crate) connections: Table<Connection>,
+    /// Attempts to connect that have ended in a connection from the other side.
+    pub(crate) joined: BTreeMap<ConnectionId, Joined>,
     pub(crate) window: usize,
     pub(crate) rng: StdRng,
     pub(crate) trace: Trace,
     pub(crate) stats: Stats,
-    pub(crate) wakes: Vec<Waker>,
-    pub(crate) retired: Vec<Waker>,
+    pub(crate) wakes: Wakers,
+    pub(crate) retired: Wakers,
     pub(crate) ended: bool,
     next_id: u64,
 }
@@ -153,13 +199,15 @@ impl World {
             ips: BTreeMap::new(),
             names: BTreeMap::new(),
             links: Links::new(),
-            connections: BTreeMap::new(),
+            boxes: Vec::new(),
+            connections: Table::default(),
+            joined: BTreeMap::new(),
             window: DEFAULT_WINDOW,
             rng: StdRng::seed_from_u64(seed),
             trace: Trace::new(seed),
             stats: Stats::default(),
-            wakes: Vec::new(),
-            retired: Vec::new(),
+            wakes: Wakers::new(),
+            retired: Wakers::new(),
             ended: false,
             next_id: 0,
         }
@@ -188,6 +236,9 @@ impl World {
             udp: BTreeMap::new(),
             tuples: BTreeSet::new(),
             next_port: FIRST_EPHEMERAL,
+            nat: None,
+            descriptors: Descriptors::default(),
+            disk: Disk::default(),
             parked: Vec::new(),
         });
         id
@@ -217,7 +268,13 @@ impl World {
         if to.is_loopback() {
             return Some(from);
         }
-        self.ips.get(&to).copied()
+        let host = self.host_at(to)?;
+        self.sees(from, host, to).then_some(host)
+    }
+
+    /// The host that has an address of its own, whoever can reach it.
+    pub(crate) fn host_at(&self, ip: IpAddr) -> Option<HostId> {
+        self.ips.get(&ip).copied()
     }
 
     pub(crate) fn resolve(&self, name: &str) -> Option<Vec<IpAddr>> {
@@ -278,6 +335,8 @@ impl World {
                 bytes,
             } => self.handle_credit(connection, to, bytes),
             Event::Reset { connection, to } => self.handle_reset(connection, to),
+            Event::Joined(attempt) => self.handle_joined(attempt),
+            Event::Refused { connection, to } => self.handle_refused(connection, to),
             Event::Linger { connection, side } => self.handle_linger(connection, side),
             Event::Datagram {
                 from,

@@ -4,11 +4,11 @@
 
 mod common;
 
-use std::{future::poll_fn, io, net::SocketAddr};
+use std::{future::poll_fn, io, net::SocketAddr, time::Duration};
 
 use common::{PORT, Pair, accept, addr, connect, listen, ms, secs, sleep};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, future::join};
-use peerkit_core::{Network, TcpOptions, UdpSocket, with_deadline};
+use peerkit_core::{Network, TcpConnection, TcpOptions, UdpSocket, with_deadline};
 use peerkit_sim::{HostId, Sim, SimRuntime};
 
 #[test]
@@ -265,6 +265,23 @@ fn a_crash_leaves_a_half_open_connection_that_a_restart_resets() {
 }
 
 #[test]
+fn a_connect_to_a_host_that_crashes_and_comes_back_meanwhile_succeeds_with_a_retry() {
+    let mut sim = Sim::new(1);
+    let client = sim.host();
+    let server = sim.hosts(1, |node| async move {
+        let mut listener = listen(&node.runtime());
+        let _accepted = accept(&mut listener).await;
+        std::future::pending().await
+    })[0];
+    sim.links().latency(ms(40));
+    sim.at(ms(20), move |sim| sim.crash(server));
+    sim.at(ms(500), move |sim| sim.restart(server));
+    let runtime = sim.runtime(client);
+    sim.block_on(connect(&runtime, server)).unwrap();
+    assert_eq!(sim.elapsed(), secs(1) + ms(80));
+}
+
+#[test]
 fn a_killed_program_resets_its_connections_at_once() {
     let mut pair = Pair::new(ms(40), |_| {});
     let (two, start) = (pair.hosts[1], pair.sim.elapsed());
@@ -331,6 +348,87 @@ fn datagrams_that_find_no_room_are_lost() {
     });
     assert!((2590..2610).contains(&some.len()), "{}", some.len());
     assert!(some.is_sorted());
+}
+
+/// Two hosts connect to each other from and to the same ports, the second one later.
+fn connect_to_each_other(later: Duration) -> [(TcpConnection, Duration); 2] {
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()];
+    sim.links().latency(ms(40));
+    let connecting = |from: HostId, to: HostId, delay: Duration| {
+        let runtime = sim.runtime(from);
+        let mut options = TcpOptions::default();
+        options.bind = Some(addr(from));
+        async move {
+            sleep(&runtime, delay).await;
+            let connection = runtime.connect_tcp(addr(to), options).await.unwrap();
+            (connection, runtime.elapsed())
+        }
+    };
+    let both = join(connecting(one, two, ms(0)), connecting(two, one, later));
+    let (mut first, mut second) = sim.block_on(both);
+    assert_eq!(sim.stats().connections, 1);
+    sim.block_on(async {
+        first.0.io.write_all(b"one").await.unwrap();
+        second.0.io.write_all(b"other").await.unwrap();
+        second.0.io.read_exact(&mut [0; 3]).await.unwrap();
+        first.0.io.read_exact(&mut [0; 5]).await.unwrap();
+    });
+    [first, second]
+}
+
+#[test]
+fn two_connects_that_cross_are_one_connection() {
+    for (later, times) in [(ms(0), [ms(80), ms(80)]), (ms(30), [ms(80), ms(110)])] {
+        let [first, second] = connect_to_each_other(later);
+        assert_eq!(first.0.local_addr, second.0.remote_addr);
+        assert_eq!(first.0.remote_addr, second.0.local_addr);
+        assert_eq!([first.1, second.1], times);
+    }
+}
+
+#[test]
+fn an_attempt_that_was_dropped_in_the_middle_of_a_simultaneous_open_ends_the_connection() {
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()];
+    sim.links().latency(ms(40));
+    let [here, there] = [one, two].map(|host| sim.runtime(host));
+    let connecting = |runtime: SimRuntime, to: HostId| async move {
+        let mut options = TcpOptions::default();
+        options.bind = Some(addr(runtime.host()));
+        runtime.connect_tcp(addr(to), options).await
+    };
+    sim.block_on(async {
+        let dropped = with_deadline(&there, ms(50), connecting(there.clone(), one));
+        let (first, dropped) = join(connecting(here.clone(), two), dropped).await;
+        assert!(dropped.is_none());
+        assert_eq!(first.unwrap().io.read(&mut [0]).await.unwrap(), 0);
+    });
+    sim.run_for(secs(1));
+    assert_eq!(sim.stats().connections, 0);
+}
+
+#[test]
+fn a_simultaneous_open_that_a_partition_interrupts_goes_on_after_it() {
+    let mut sim = Sim::new(1);
+    let [one, two] = [sim.host(), sim.host()];
+    sim.links().latency(ms(40));
+    // The first packets arrive, what follows does not.
+    sim.at(ms(50), move |sim| sim.partition(&[one], &[two]));
+    sim.at(secs(2), |sim| sim.heal());
+    let connecting = |from: HostId, to: HostId| {
+        let runtime = sim.runtime(from);
+        let mut options = TcpOptions::default();
+        options.bind = Some(addr(from));
+        async move { runtime.connect_tcp(addr(to), options).await.unwrap() }
+    };
+    let both = join(connecting(one, two), connecting(two, one));
+    let (mut first, mut second) = sim.block_on(both);
+    assert_eq!(sim.elapsed(), secs(3) + ms(80));
+    sim.block_on(async {
+        first.io.write_all(b"x").await.unwrap();
+        second.io.read_exact(&mut [0]).await.unwrap();
+    });
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(crate) struct Entry {
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) opened_at: Instant,
+    /// The address that this side dialed, as it was named; the remote address may be what a name resolved to.
+    pub(crate) dialed: Option<Multiaddr>,
     /// Inbound streams that are yet to agree on a protocol.
     pub(crate) negotiations: Arc<Semaphore>,
     /// Counts its streams, handlers and memory.
@@ -78,6 +80,10 @@ impl Entry {
         }
     }
 
+    fn is_usable(&self) -> bool {
+        self.connection.close_error().is_none()
+    }
+
     fn is_relayed(&self) -> bool {
         let mut parts = self.info.remote_addr.iter();
         parts.any(|part| part == Protocol::P2pCircuit)
@@ -97,9 +103,16 @@ impl Connections {
     pub(crate) fn best(&self, peer: &PeerId) -> Option<Arc<Entry>> {
         let usable = self.peers.get(peer)?.iter();
         usable
-            .filter(|entry| entry.connection.close_error().is_none())
+            .filter(|entry| entry.is_usable())
             .max_by_key(|entry| (!entry.is_relayed(), entry.id))
             .cloned()
+    }
+
+    /// The newest connection that was made by dialing an address. What peers say of their addresses does not count.
+    pub(crate) fn dialed(&self, addr: &Multiaddr) -> Option<Arc<Entry>> {
+        let all = self.peers.values().flatten();
+        let usable = all.filter(|entry| entry.dialed.as_ref() == Some(addr) && entry.is_usable());
+        usable.max_by_key(|entry| entry.id).cloned()
     }
 
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> usize {

@@ -185,7 +185,8 @@ impl Host {
         self.inner().handlers.snapshot().ids().to_vec()
     }
 
-    /// Connects to a peer, or returns the connection that there is.
+    /// Connects to a peer, or returns the connection that there is. An address that names no peer
+    /// stands for the connection that dialing it has led to, as long as that is open.
     ///
     /// Several addresses are raced, and calls for the same peer share one attempt.
     /// Returns once the remote has confirmed the connection. Every step has a deadline.

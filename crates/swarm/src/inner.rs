@@ -8,8 +8,8 @@ use std::sync::{
 use async_lock::Semaphore;
 use event_listener::Event;
 use peerkit_core::{
-    CloseReason, ConnectionError, ConnectionInfo, Direction, Keypair, NewConnection, PeerId,
-    ProtocolId, Runtime, TaskGroup, Transport, lock, with_deadline,
+    CloseReason, ConnectionError, ConnectionInfo, Direction, Keypair, Multiaddr, NewConnection,
+    PeerId, ProtocolId, Runtime, TaskGroup, Transport, lock, with_deadline,
 };
 
 use crate::{
@@ -104,11 +104,13 @@ impl Inner {
     }
 
     /// Takes a finished connection over. One that is refused ends with a goodbye that says why,
-    /// where the muxer can; it counts as half-open until that is said.
+    /// where the muxer can; it counts as half-open until that is said. `dialed` is the address that
+    /// led to it, if this side made it.
     pub(crate) fn adopt(
         self: &Arc<Self>,
         new: NewConnection,
         admission: Admission,
+        dialed: Option<Multiaddr>,
     ) -> Result<Arc<Entry>, NotAdopted> {
         self.check_secured(&new.info)?;
         if let Err(denied) = self.check_upgraded(&new.info) {
@@ -130,6 +132,7 @@ impl Inner {
             info: Arc::new(new.info),
             connection: new.connection,
             opened_at: self.runtime.now(),
+            dialed,
             negotiations: Arc::new(Semaphore::new(
                 self.config.limits.inbound_negotiations_max.max(1),
             )),

@@ -205,7 +205,7 @@ impl Accepting {
                 Ok(new) if new.info.remote_peer == inner.local_peer => {}
                 Ok(new) => {
                     let peer = new.info.remote_peer;
-                    if let Err(NotAdopted::Refused(reason)) = inner.adopt(new, admission) {
+                    if let Err(NotAdopted::Refused(reason)) = inner.adopt(new, admission, None) {
                         inner.report_inbound(remote_addr, Some(peer), reason);
                     }
                 }

@@ -19,14 +19,17 @@ use crate::{
 };
 
 impl Inner {
-    /// The best open connection to the target, or a new one.
+    /// The best open connection to the target, or a new one. Of a target that names no peer, that
+    /// is the connection which dialing the same address has led to.
     pub(crate) async fn reach(
         self: &Arc<Self>,
         target: DialTarget,
     ) -> Result<Arc<Entry>, crate::DialError> {
-        let open = target
-            .peer
-            .and_then(|peer| lock(&self.connections).best(&peer));
+        let open = match (target.peer, target.addrs.first()) {
+            (Some(peer), _) => lock(&self.connections).best(&peer),
+            (None, Some(addr)) => lock(&self.connections).dialed(addr),
+            (None, None) => None,
+        };
         match open {
             Some(entry) => Ok(entry),
             None => dial::connect(self, target).await,

@@ -34,6 +34,27 @@ fn a_dial_without_a_peer_id_tells_who_answered() {
 }
 
 #[test]
+fn an_address_without_a_peer_id_is_dialed_once_and_again_when_the_connection_has_ended() {
+    run(async {
+        let net = Net::new();
+        let (listener, _) = net.echo_host().await;
+        let bare = listener.listen_addrs().remove(0);
+        let dialer = net.host();
+        for _ in 0..20 {
+            let stream = dialer.open_stream(&bare, ECHO).await.unwrap();
+            stream.confirmed().await.unwrap();
+        }
+        let [first] = &dialer.connections()[..] else {
+            panic!("one connection is enough: {:?}", dialer.connections());
+        };
+        dialer.disconnect(&listener.local_peer());
+        assert_eq!(dialer.connect(&bare).await.unwrap(), listener.local_peer());
+        let connections = dialer.connections();
+        assert!(connections.iter().any(|it| it.id != first.id));
+    });
+}
+
+#[test]
 fn a_wrong_peer_behind_an_address_is_named() {
     run(async {
         let net = Net::new();

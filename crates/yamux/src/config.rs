@@ -18,11 +18,17 @@ pub struct Config {
     /// 256 by default, as the specification recommends.
     pub unacknowledged_streams_max: usize,
     /// The largest receive window of one stream, and so the most that is buffered for it.
-    /// 16 MiB by default, at least 256 KiB.
+    /// 128 MiB by default, which is enough for 5 Gbit/s over 120 ms; at least 256 KiB.
     pub stream_window_max: u32,
     /// How much all windows of the session together may grow beyond the 256 KiB that
-    /// each starts with. 16 MiB by default.
+    /// each starts with. 128 MiB by default.
     pub window_growth_max: usize,
+    /// How much of that growth the session can always have. What goes beyond comes out of
+    /// [`window_growth_shared_max`](Self::window_growth_shared_max). 16 MiB by default.
+    pub window_growth_own: usize,
+    /// What all sessions of one [`Yamux`](crate::Yamux) may have together beyond their own. Stops many
+    /// peers that make windows grow and are then read no longer. 512 MiB by default.
+    pub window_growth_shared_max: usize,
     /// The largest payload of a frame that this side sends. 64 KiB by default.
     pub frame_payload_max: usize,
     /// Payload that may wait in the transmit buffer before writers have to wait. 256 KiB by default.
@@ -65,8 +71,10 @@ impl Default for Config {
             inbound_streams_max: 256,
             streams_max: 512,
             unacknowledged_streams_max: 256,
-            stream_window_max: 16 * 1024 * 1024,
-            window_growth_max: 16 * 1024 * 1024,
+            stream_window_max: 128 * 1024 * 1024,
+            window_growth_max: 128 * 1024 * 1024,
+            window_growth_own: 16 * 1024 * 1024,
+            window_growth_shared_max: 512 * 1024 * 1024,
             frame_payload_max: 64 * 1024,
             transmit_buffer_max: 256 * 1024,
             rapid_resets: RateLimit::per_ten_seconds(256),

@@ -19,7 +19,8 @@
 //!
 //! **Flow control.** Each stream starts with a window of 256 KiB in each direction. Reading opens it again, in
 //! steps of at least half a window. It doubles while reading keeps pace with the remote
-//! within a few round trips, up to [`Config::stream_window_max`] and a total for the session.
+//! within a few round trips, up to [`Config::stream_window_max`], a total for the session and
+//! another one for all sessions of a [`Yamux`].
 //!
 //! **Streams** are announced with their first data and acknowledged with the first answer, so
 //! that neither costs a frame of its own. Writers that wait get equal shares of each batch.

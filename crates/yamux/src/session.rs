@@ -24,7 +24,7 @@ use crate::{
     Config,
     frame::{Decoder, Flags, Header},
     keep_alive::{KeepAlive, Silence},
-    limits::Meter,
+    limits::{Growth, Meter, Reserve},
     outbound::Outbound,
     remote::Body,
     stream::{Stream, Writer},
@@ -78,8 +78,21 @@ pub(crate) struct Meters {
 }
 
 impl Session {
-    /// A session on a channel with records of the given layout. It sends nothing until it is used.
+    /// A session on a channel with records of the given layout. It sends nothing until it is used,
+    /// and shares its [`window_growth_shared_max`](Config::window_growth_shared_max) with nobody.
     pub fn new(config: Config, role: Role, layout: RecordLayout, now: Instant) -> Self {
+        let reserve = Reserve::new(&config);
+        Self::sharing(reserve, config, role, layout, now)
+    }
+
+    /// A session that shares a reserve with others.
+    pub(crate) fn sharing(
+        reserve: Reserve,
+        config: Config,
+        role: Role,
+        layout: RecordLayout,
+        now: Instant,
+    ) -> Self {
         let config = config.allowed();
         Self {
             role,
@@ -88,7 +101,7 @@ impl Session {
                 Role::Dialer => 1,
                 Role::Listener => 2,
             }),
-            table: Table::new(config.window_growth_max),
+            table: Table::new(Growth::new(&config, reserve)),
             incoming: VecDeque::new(),
             outbound: Outbound::new(layout, config.transmit_buffer_max),
             decoder: Decoder::default(),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use peerkit_core::Direction;
 
 use crate::{
-    limits::Pool,
+    limits::{Growth, Pool},
     stream::{Owner, Stream},
 };
 
@@ -27,20 +27,20 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Pools {
     /// Growth of receive windows, in bytes.
-    pub(crate) growth: Pool,
+    pub(crate) growth: Growth,
     /// Slices of the input that may be kept.
     pub(crate) slices: Pool,
 }
 
 impl Table {
-    pub(crate) fn new(growth_max: usize) -> Self {
+    pub(crate) fn new(growth: Growth) -> Self {
         Self {
             streams: BTreeMap::new(),
             inbound: 0,
             unacknowledged: 0,
             gone: BTreeSet::new(),
             pools: Pools {
-                growth: Pool::new(growth_max),
+                growth,
                 slices: Pool::new(SLICES_MAX),
             },
         }

@@ -7,19 +7,21 @@ use peerkit_core::{
     Channel, Connection, DriverConfig, MuxerContext, MuxerUpgrade, ProtocolId, SessionConnection,
 };
 
-use crate::{Config, Session};
+use crate::{Config, Session, limits::Reserve};
 
 /// The yamux muxer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Yamux {
     config: Config,
+    reserve: Reserve,
     driver: DriverConfig,
 }
 
 impl Yamux {
-    /// Every connection gets a [`Session`] with this configuration.
+    /// Every connection gets a [`Session`] with this configuration. Clones share what sessions share.
     pub fn new(config: Config) -> Self {
         Self {
+            reserve: Reserve::new(&config),
             config,
             driver: DriverConfig::default(),
         }
@@ -29,6 +31,12 @@ impl Yamux {
     pub fn with_driver(mut self, driver: DriverConfig) -> Self {
         self.driver = driver;
         self
+    }
+}
+
+impl Default for Yamux {
+    fn default() -> Self {
+        Self::new(Config::default())
     }
 }
 
@@ -43,7 +51,8 @@ impl MuxerUpgrade for Yamux {
         context: MuxerContext,
     ) -> (Arc<dyn Connection>, BoxFuture<'static, ()>) {
         let MuxerContext { role, runtime } = context;
-        let session = Session::new(self.config.clone(), role, channel.layout(), runtime.now());
+        let (reserve, config) = (self.reserve.clone(), self.config.clone());
+        let session = Session::sharing(reserve, config, role, channel.layout(), runtime.now());
         SessionConnection::start(channel, Box::new(session), runtime, self.driver.clone())
     }
 }

@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{config::INITIAL_WINDOW, limits::Pool};
+use crate::{config::INITIAL_WINDOW, limits::Growth};
 
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -61,7 +61,7 @@ impl Window {
     /// of it in less than a few round trips: then the window holds the remote back.
     ///
     /// To be called when an update is due.
-    pub(crate) fn tune(&mut self, now: Instant, rtt: Duration, max: u32, pool: &mut Pool) {
+    pub(crate) fn tune(&mut self, now: Instant, rtt: Duration, max: u32, pool: &mut Growth) {
         let elapsed = now.saturating_duration_since(self.opened);
         self.opened = now;
         if elapsed < rtt.saturating_mul(FAST_ROUND_TRIPS) {
@@ -96,10 +96,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::start;
+    use crate::{Config, limits::Reserve, testing::start};
 
     const MAX: u32 = 16 * 1024 * 1024;
     const RTT: Duration = Duration::from_millis(100);
+
+    fn pool(size: usize) -> Growth {
+        let config = Config {
+            window_growth_max: size,
+            ..Config::default()
+        };
+        Growth::new(&config, Reserve::new(&config))
+    }
 
     /// Half a window comes and is read, then the update is sent.
     fn read_half(window: &mut Window) {
@@ -134,7 +142,7 @@ mod tests {
     #[test]
     fn a_fast_reader_gets_a_window_twice_as_large() {
         let now = start();
-        let mut pool = Pool::new(MAX as usize);
+        let mut pool = pool(MAX as usize);
         let mut window = Window::new(now);
         read_half(&mut window);
         window.tune(now + RTT * 3, RTT, MAX, &mut pool);
@@ -145,7 +153,7 @@ mod tests {
     #[test]
     fn a_slow_reader_keeps_its_window() {
         let now = start();
-        let mut pool = Pool::new(MAX as usize);
+        let mut pool = pool(MAX as usize);
         let mut window = Window::new(now);
         read_half(&mut window);
         window.tune(now + RTT * 4, RTT, MAX, &mut pool);
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn growth_ends_at_the_maximum_and_with_the_pool() {
         let now = start();
-        let mut pool = Pool::new(5 * INITIAL_WINDOW as usize);
+        let mut pool = pool(5 * INITIAL_WINDOW as usize);
         let mut first = Window::new(now);
         let mut second = Window::new(now);
         for _ in 0..10 {
@@ -179,7 +187,7 @@ mod tests {
             steps in proptest::collection::vec((0..3_u8, 0..400_000_u32), 1..200),
         ) {
             let now = start();
-            let mut pool = Pool::new(1024 * 1024);
+            let mut pool = pool(1024 * 1024);
             let mut window = Window::new(now);
             for (what, amount) in steps {
                 match what {

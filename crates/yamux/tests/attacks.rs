@@ -195,7 +195,7 @@ fn other_versions_kinds_and_lengths_are_refused() {
     each(&hex!("000400000000000000000000"), Victim::assert_goodbye);
     each(&hex!("0000000000000001ffffffff"), Victim::assert_goodbye);
     each(
-        &header(DATA, 0, 99, 16 * 1024 * 1024 + 1),
+        &header(DATA, 0, 99, 128 * 1024 * 1024 + 1),
         Victim::assert_goodbye,
     );
 }
@@ -514,7 +514,7 @@ fn a_remote_that_delays_its_pongs_can_not_inflate_the_windows_beyond_the_limit()
         }
     }
     assert!(victim.is_alive());
-    assert_eq!(victim.side.sizes().window_growth, 16 * 1024 * KIB);
+    assert_eq!(victim.side.sizes().window_growth, 128 * 1024 * KIB);
 }
 
 #[test]
@@ -529,6 +529,8 @@ fn limits_can_be_set_to_nothing_without_a_panic() {
         unacknowledged_streams_max: 0,
         stream_window_max: 0,
         window_growth_max: 0,
+        window_growth_own: 0,
+        window_growth_shared_max: 0,
         frame_payload_max: 0,
         transmit_buffer_max: 0,
         rapid_resets: nothing,

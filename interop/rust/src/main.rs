@@ -2,9 +2,10 @@
 //! and runs one test, and prints JSON lines on stdout.
 
 mod node;
+mod pubsub;
 mod tests;
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, ValueEnum};
@@ -46,6 +47,11 @@ enum Command {
         #[command(flatten)]
         stack: Stack,
     },
+    /// Subscribe to a topic, or publish to it.
+    Pubsub {
+        #[command(subcommand)]
+        action: pubsub::Action,
+    },
     /// What this peer can do.
     Info,
 }
@@ -81,36 +87,32 @@ enum KeyType {
     Rsa,
 }
 
-impl Command {
-    fn stack(&self) -> Option<Stack> {
-        match self {
-            Self::Listen { stack, .. }
-            | Self::Ping { stack, .. }
-            | Self::Identify { stack, .. }
-            | Self::Echo { stack, .. } => Some(*stack),
-            Self::Info => None,
-        }
-    }
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let command = Command::parse();
-    if command
-        .stack()
-        .is_some_and(|stack| stack.key_type == KeyType::Rsa)
-    {
-        emit(json!({"event": "unsupported", "error": "rust-libp2p cannot generate RSA keys"}));
-        return ExitCode::from(EXIT_UNSUPPORTED);
-    }
-    match run(command).await {
+    match run(Command::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Unsupported>() => {
+            emit(json!({"event": "unsupported", "error": error.to_string()}));
+            ExitCode::from(EXIT_UNSUPPORTED)
+        }
         Err(error) => {
             emit(json!({"event": "error", "error": format!("{error:#}")}));
             ExitCode::FAILURE
         }
     }
 }
+
+/// What rust-libp2p cannot do.
+#[derive(Debug)]
+struct Unsupported(&'static str);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}
 
 async fn run(command: Command) -> Result<()> {
     match command {
@@ -138,6 +140,7 @@ async fn run(command: Command) -> Result<()> {
             let swarm = node::swarm(stack, node::Pings::Slow)?;
             timeout(DEADLINE, tests::echo(swarm, address, bytes)).await?
         }
+        Command::Pubsub { action } => pubsub::run(action).await,
         Command::Info => {
             info();
             Ok(())
@@ -187,6 +190,7 @@ fn info() {
         "securities": ["noise", "plaintext"],
         "key_types": ["ed25519", "secp256k1", "ecdsa"],
         "remote_key_types": ["ed25519", "secp256k1", "ecdsa", "rsa"],
+        "routers": ["gossipsub", "floodsub"],
     }));
 }
 

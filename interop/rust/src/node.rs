@@ -13,7 +13,7 @@ use libp2p::{
     tcp, yamux,
 };
 
-use crate::{KeyType, Muxer, Security, Stack};
+use crate::{KeyType, Muxer, Security, Stack, Unsupported};
 
 /// As Cargo.toml pins it.
 pub const LIBRARY_VERSION: &str = "0.57.1";
@@ -35,21 +35,37 @@ pub enum Pings {
 }
 
 pub fn swarm(stack: Stack, pings: Pings) -> Result<Swarm<Behaviour>> {
-    let key = key(stack.key_type)?;
     let interval = match pings {
         Pings::Fast => Duration::from_millis(1),
         Pings::Slow => Duration::from_secs(15),
     };
-    let identify = identify::Config::new("/ipfs/0.1.0".into(), key.public())
-        .with_agent_version(format!("peerkit-interop-rust/{LIBRARY_VERSION}"));
-    let behaviour = Behaviour {
-        ping: ping::Behaviour::new(ping::Config::new().with_interval(interval)),
-        identify: identify::Behaviour::new(identify),
-        streams: libp2p_stream::Behaviour::new(),
-    };
+    build(stack, |key| {
+        Ok(Behaviour {
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(interval)),
+            identify: identify::Behaviour::new(identify_config(key)),
+            streams: libp2p_stream::Behaviour::new(),
+        })
+    })
+}
+
+pub fn build<B: NetworkBehaviour>(
+    stack: Stack,
+    behaviour: impl FnOnce(&Keypair) -> Result<B>,
+) -> Result<Swarm<B>> {
+    let key = key(stack.key_type)?;
     let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE);
     let peer = key.public().to_peer_id();
-    Ok(Swarm::new(transport(stack, &key)?, behaviour, peer, config))
+    Ok(Swarm::new(
+        transport(stack, &key)?,
+        behaviour(&key)?,
+        peer,
+        config,
+    ))
+}
+
+pub fn identify_config(key: &Keypair) -> identify::Config {
+    identify::Config::new("/ipfs/0.1.0".into(), key.public())
+        .with_agent_version(format!("peerkit-interop-rust/{LIBRARY_VERSION}"))
 }
 
 fn key(key_type: KeyType) -> Result<Keypair> {
@@ -57,7 +73,7 @@ fn key(key_type: KeyType) -> Result<Keypair> {
         KeyType::Ed25519 => Keypair::generate_ed25519(),
         KeyType::Secp256k1 => Keypair::generate_secp256k1(),
         KeyType::Ecdsa => Keypair::generate_ecdsa(),
-        KeyType::Rsa => bail!("rust-libp2p cannot generate RSA keys"),
+        KeyType::Rsa => bail!(Unsupported("rust-libp2p cannot generate RSA keys")),
     })
 }
 

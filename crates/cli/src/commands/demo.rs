@@ -1,8 +1,13 @@
 //! `peerkit demo`: several nodes in one process, over real TCP.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use peerkit::{Host, Multiaddr, PeerId};
+use peerkit::{
+    Host, Multiaddr, PeerId,
+    core::with_deadline,
+    gossipsub::{Gossipsub, GossipsubConfig},
+    pubsub::Subscription,
+};
 
 use crate::{
     arguments::{DemoArguments, MuxerName, Options},
@@ -13,7 +18,7 @@ use crate::{
     protocols::delivery,
 };
 
-/// The first node connects to all others, pings each and sends it a stream.
+/// The first node connects to all others, pings each and sends it a stream; then all gossip.
 pub(crate) async fn run(
     arguments: &DemoArguments,
     options: &Options,
@@ -53,7 +58,58 @@ async fn visit_all(
         let title = format!("stream {} of {}", at + 1, others.len());
         rows.push(visit(first, other, arguments.bytes, title).await?);
     }
-    show(&rows, arguments.bytes, output)
+    show(&rows, arguments.bytes, output)?;
+    gossip(&nodes.0, output).await
+}
+
+/// Everybody joins a topic, and each node publishes one message.
+async fn gossip(nodes: &[Host], output: Output) -> Result<(), Failure> {
+    let [first, ..] = nodes else {
+        return Ok(());
+    };
+    let outcome = with_deadline(first.runtime().as_ref(), GOSSIP_TIMEOUT, exchange(nodes)).await;
+    let delivered = outcome.unwrap_or_else(|| Err(Failure::stalled(GOSSIP_TIMEOUT)))?;
+    output.event(&Event::DemoGossip {
+        published: nodes.len(),
+        delivered,
+    })
+}
+
+/// Returns how many messages arrived.
+async fn exchange(nodes: &[Host]) -> Result<usize, Failure> {
+    let mut members = Vec::new();
+    for host in nodes {
+        let gossip = Gossipsub::spawn(host, GossipsubConfig::default())?;
+        let messages = gossip.subscribe(TOPIC).await?;
+        members.push((gossip, messages));
+    }
+    let others = nodes.len() - 1;
+    // The first node is connected with all others, and they only with it.
+    for (at, (gossip, _)) in members.iter().enumerate() {
+        let peers = if at == 0 { others } else { 1 };
+        gossip.wait_for_peers(TOPIC, peers).await;
+    }
+    for (host, (gossip, _)) in nodes.iter().zip(&members) {
+        gossip.publish(TOPIC, host.local_peer().to_bytes()).await?;
+    }
+    for (_, messages) in &mut members {
+        receive(messages, others).await?;
+    }
+    Ok(nodes.len() * others)
+}
+
+/// Receives so many messages and checks that each one says who has written it.
+async fn receive(messages: &mut Subscription, count: usize) -> Result<(), Failure> {
+    let mut authors = BTreeSet::new();
+    while authors.len() < count {
+        let message = messages.next().await.and_then(Result::ok);
+        let message = message.ok_or_else(|| Failure::local("a message was lost"))?;
+        let author = PeerId::from_bytes(&message.data).ok();
+        if author != message.from || !authors.insert(author) {
+            return Err(Failure::local("a message is not what was published"));
+        }
+    }
+    Ok(())
 }
 
 /// A node on a free port of loopback. Unless the options name a muxer, every third node
@@ -134,3 +190,5 @@ fn show(rows: &[DemoPeer], bytes: u64, output: Output) -> Result<(), Failure> {
 }
 
 const PINGS: u32 = 5;
+const TOPIC: &str = "demo";
+const GOSSIP_TIMEOUT: Duration = Duration::from_secs(30);

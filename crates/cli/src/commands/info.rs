@@ -1,7 +1,7 @@
 //! `peerkit info`: what this program is and speaks.
 
 use crate::{
-    arguments::{KeyTypeName, MuxerName, SecurityName, names},
+    arguments::{KeyTypeName, MuxerName, RouterName, SecurityName, names},
     failure::Failure,
     output::{Event, Info, Output},
 };
@@ -11,6 +11,7 @@ pub(crate) fn run(output: Output) -> Result<(), Failure> {
         version: env!("CARGO_PKG_VERSION"),
         muxers: names::<MuxerName>(),
         securities: names::<SecurityName>(),
+        routers: names::<RouterName>(),
         key_types: names::<KeyTypeName>(),
         remote_key_types: names::<KeyTypeName>(),
     }))

@@ -1,21 +1,30 @@
-//! `peerkit listen`: serves ping, identify, echo and perf.
+//! `peerkit listen`: serves ping, identify, echo and perf, and prints the messages of topics.
 
 use std::collections::BTreeSet;
 
-use futures::{FutureExt, select};
+use futures::{
+    FutureExt, StreamExt, select,
+    stream::{Fuse, LocalBoxStream, SelectAll},
+};
 use peerkit::{
-    Host, HostConfig, HostEvent, Multiaddr, core::multiaddr::Protocol, identify::IdentifyEvent,
+    Host, HostConfig, HostEvent, Multiaddr,
+    core::multiaddr::Protocol,
+    identify::IdentifyEvent,
+    pubsub::{PubsubEvent, Subscription},
 };
 
 use crate::{
-    arguments::{ListenArguments, Options, parse_addr},
+    arguments::{ListenArguments, Options, parse_addrs},
     failure::Failure,
     interrupt::Interrupt,
     limits::{self, Quieting},
     node,
     output::{Event, Output, Refused},
-    protocols::{echo, perf},
+    protocols::{echo, perf, pubsub::Pubsub},
+    stdin,
 };
+
+use super::subscribe::{membership, print};
 
 /// Ends well when a signal comes or, if that was asked for, stdin ends.
 pub(crate) async fn run(
@@ -24,45 +33,33 @@ pub(crate) async fn run(
     output: Output,
     mut interrupt: Interrupt,
 ) -> Result<(), Failure> {
-    let addrs: Result<Vec<_>, _> = arguments
-        .listen
-        .iter()
-        .map(|addr| parse_addr(addr))
-        .collect();
-    let addrs = addrs?;
+    let addrs = parse_addrs(&arguments.listen)?;
     let mut config = HostConfig::default();
     limits::apply(&arguments.limit, &mut config.limits)?;
     let host = node::start_with(options, config).await?;
     echo::serve(&host);
     perf::serve(&host);
+    let topics = Topics::join(&host, arguments).await?;
     let work = async {
-        let end = stdin_end(arguments.until_stdin_ends).fuse();
+        let end = stdin::end(arguments.until_stdin_ends).fuse();
         select! {
-            outcome = serve(&host, addrs, output).fuse() => outcome,
+            outcome = serve(&host, addrs, topics, output).fuse() => outcome,
             () = std::pin::pin!(end) => Ok(()),
         }
     };
     let outcome = interrupt.guard(work).await;
     host.close().await;
-    match outcome {
-        // A signal is how a listener is told to stop.
-        Err(failure) if failure.is_interrupt() => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// Waits for the end of stdin, or for ever.
-async fn stdin_end(is_awaited: bool) {
-    if !is_awaited {
-        return futures::future::pending().await;
-    }
-    let stdin = blocking::Unblock::new(std::io::stdin());
-    // What can't be read any more has ended, too.
-    let _ = futures::io::copy(stdin, &mut futures::io::sink()).await;
+    // A signal is how a listener is told to stop.
+    outcome.or_else(Failure::unless_interrupt)
 }
 
 /// Listens, and prints what happens until the node is closed.
-async fn serve(host: &Host, addrs: Vec<Multiaddr>, output: Output) -> Result<(), Failure> {
+async fn serve(
+    host: &Host,
+    addrs: Vec<Multiaddr>,
+    mut topics: Topics,
+    output: Output,
+) -> Result<(), Failure> {
     let mut events = host.events();
     let mut identified = host.identify().events();
     let mut reporter = Reporter {
@@ -86,7 +83,39 @@ async fn serve(host: &Host, addrs: Vec<Multiaddr>, output: Output) -> Result<(),
             event = identified.next().fuse() => if let Some(event) = event {
                 reporter.identify_event(event)?;
             },
+            message = topics.messages.select_next_some() => drop(print(message, output)?),
+            event = topics.events.select_next_some() => membership(&event, &topics.names, output)?,
         }
+    }
+}
+
+/// The topics that were asked for; silent without any.
+struct Topics {
+    /// Held so that it goes on.
+    _pubsub: Option<Pubsub>,
+    names: Vec<String>,
+    messages: SelectAll<Subscription>,
+    events: Fuse<LocalBoxStream<'static, PubsubEvent>>,
+}
+
+impl Topics {
+    async fn join(host: &Host, arguments: &ListenArguments) -> Result<Self, Failure> {
+        let mut topics = Self {
+            _pubsub: None,
+            names: arguments.topic.clone(),
+            messages: SelectAll::new(),
+            events: futures::stream::empty().boxed_local().fuse(),
+        };
+        if arguments.topic.is_empty() {
+            return Ok(topics);
+        }
+        let pubsub = Pubsub::spawn(host, arguments.routing)?;
+        for topic in &arguments.topic {
+            topics.messages.push(pubsub.subscribe(topic).await?);
+        }
+        topics.events = pubsub.events().boxed_local().fuse();
+        topics._pubsub = Some(pubsub);
+        Ok(topics)
     }
 }
 

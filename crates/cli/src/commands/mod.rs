@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod chat;
 mod demo;
 mod echo;
 mod identify;
@@ -8,11 +9,13 @@ mod key;
 mod listen;
 mod perf;
 mod ping;
+mod publish;
+mod subscribe;
 
 use peerkit::Host;
 
 use crate::{
-    arguments::{Arguments, Command, Options},
+    arguments::{Arguments, Command, Options, PubsubCommand},
     failure::Failure,
     interrupt::Interrupt,
     node,
@@ -43,6 +46,22 @@ pub(crate) async fn run(
         Command::Perf(perf) => {
             let work = async |host: &Host| perf::run(host, &perf, output).await;
             with_node(&options, &mut interrupt, work).await
+        }
+        Command::Pubsub(PubsubCommand::Subscribe(subscribe)) => {
+            let work = async |host: &Host| subscribe::run(host, &subscribe, output).await;
+            let outcome = with_node(&options, &mut interrupt, work).await;
+            // A signal is how it is told to stop.
+            outcome.or_else(Failure::unless_interrupt)
+        }
+        Command::Pubsub(PubsubCommand::Publish(publish)) => {
+            let work = async |host: &Host| publish::run(host, &publish, output).await;
+            with_node(&options, &mut interrupt, work).await
+        }
+        Command::Chat(chat) => {
+            let work = async |host: &Host| chat::run(host, &chat, output).await;
+            let outcome = with_node(&options, &mut interrupt, work).await;
+            // A signal is how it is told to stop.
+            outcome.or_else(Failure::unless_interrupt)
         }
         Command::Key(command) => key::run(&command, options.key.as_deref(), output),
         Command::Info => info::run(output),

@@ -3,6 +3,7 @@
 pub(crate) mod delivery;
 pub(crate) mod echo;
 pub(crate) mod perf;
+pub(crate) mod pubsub;
 
 use peerkit::{Host, PeerId, ProtocolId, StreamError};
 

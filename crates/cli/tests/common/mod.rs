@@ -120,13 +120,17 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn start(options: &[&str]) -> Self {
         let listen = [
-            "--json",
             "listen",
             "--listen",
             "/ip4/127.0.0.1/tcp/0",
             "--until-stdin-ends",
         ];
-        let mut command = peerkit(&[&listen, options].concat());
+        Self::start_command(&[&listen, options].concat())
+    }
+
+    /// Another command that listens.
+    pub(crate) fn start_command(arguments: &[&str]) -> Self {
+        let mut command = peerkit(&[&["--json"], arguments].concat());
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().expect("the program was built");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));

@@ -37,6 +37,8 @@ struct State {
     read_paused: bool,
     /// The socket takes nothing, so the task need not be told that there is more to send.
     write_blocked: bool,
+    /// The task was told that there is work, and has not begun with it.
+    notified: bool,
 }
 
 #[derive(Default)]
@@ -68,6 +70,7 @@ impl Shared {
                 confirmed,
                 read_paused: false,
                 write_blocked: false,
+                notified: false,
             }),
             runtime,
             driver: AtomicWaker::new(),
@@ -85,6 +88,11 @@ impl Shared {
         self.driver.register(waker);
     }
 
+    /// Whether there is news from the application that the task has not begun with.
+    pub(super) fn is_notified(&self) -> bool {
+        lock(&self.state).notified
+    }
+
     /// Runs `work` under the lock, then wakes whoever waits for what it changed.
     fn with<T>(&self, work: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = self.runtime.now();
@@ -92,7 +100,7 @@ impl Shared {
             let mut state = lock(&self.state);
             let output = work(&mut state, now);
             let wakes = state.collect_wakes();
-            (output, wakes, state.driver_has_work())
+            (output, wakes, state.notify_driver())
         };
         if wake_driver {
             self.driver.wake();
@@ -235,6 +243,7 @@ impl Shared {
     pub(super) fn transmit(&self, batch: &mut Batch) -> bool {
         self.quietly(|state, _| {
             state.write_blocked = false;
+            state.notified = false;
             state.session.poll_transmit(batch)
         })
     }
@@ -271,6 +280,7 @@ impl Shared {
                 state.session.wants_read() && state.session.transmit_len() <= unread_answers_max;
             state.read_paused = !may_read;
             state.write_blocked = write_blocked;
+            state.notified = false;
             Ok(Outlook {
                 timeout: state.session.poll_timeout(),
                 may_read,
@@ -303,6 +313,13 @@ struct Wakes {
 impl State {
     fn check_open(&self) -> Result<(), ConnectionError> {
         self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether the task has to be woken, which it is once for each time that it begins.
+    fn notify_driver(&mut self) -> bool {
+        let wake = !self.notified && self.driver_has_work();
+        self.notified |= wake;
+        wake
     }
 
     fn driver_has_work(&self) -> bool {

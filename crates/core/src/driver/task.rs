@@ -30,6 +30,8 @@ pub(super) struct Driver {
     inbound: Inbound,
     /// Until when the remote has to confirm the connection, if it has to.
     confirm_by: Option<Instant>,
+    /// Others had their turn since the application's news came.
+    gathered: bool,
 }
 
 /// Bytes on their way to the socket.
@@ -76,6 +78,7 @@ impl Driver {
         let unconfirmed = channel.preamble.is_some();
         Self {
             confirm_by: unconfirmed.then(|| deadline(now, config.confirm_timeout)),
+            gathered: false,
             shared,
             config,
             io: wire.io,
@@ -116,6 +119,10 @@ impl Driver {
 
     fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
         self.shared.register_driver(cx.waker());
+        if self.gather() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match self.poll_work(cx) {
             Ok(Progress::Yield) => {
                 cx.waker().wake_by_ref();
@@ -126,8 +133,16 @@ impl Driver {
         }
     }
 
+    /// Whether to let others run before sending: tasks that are ready add their frames to the
+    /// same packet, which costs them a place in the queue and saves system calls on both sides.
+    fn gather(&mut self) -> bool {
+        self.gathered = !self.gathered && self.shared.is_notified();
+        self.gathered
+    }
+
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<Progress, ConnectionError> {
         self.deliver_leftovers()?;
+        let mut received = 0;
         for _ in 0..BUDGET {
             if let Err(error) = self.send(cx) {
                 return Err(self.last_words(cx).unwrap_or(error));
@@ -139,10 +154,18 @@ impl Driver {
             if let Some(end) = outlook.ended {
                 return Err(end);
             }
-            let received = outlook.may_read && self.receive(cx)?;
+            let news = if outlook.may_read {
+                self.receive(cx)?
+            } else {
+                0
+            };
             let fired = self.poll_alarm(cx, outlook.timeout)?;
-            if !received && !fired && !outlook.timed_out {
+            if news == 0 && !fired && !outlook.timed_out {
                 return Ok(Progress::Wait);
+            }
+            received += news;
+            if received >= RECEIVED_MAX {
+                break;
             }
         }
         Ok(Progress::Yield)
@@ -174,8 +197,8 @@ impl Driver {
     fn last_words(&mut self, cx: &mut Context<'_>) -> Option<ConnectionError> {
         for _ in 0..BUDGET {
             match self.receive(cx) {
-                Ok(true) => {}
-                Ok(false) | Err(ConnectionError::Io(_) | ConnectionError::Truncated) => {
+                Ok(1..) => {}
+                Ok(0) | Err(ConnectionError::Io(_) | ConnectionError::Truncated) => {
                     return None;
                 }
                 Err(reason) => return Some(reason),
@@ -191,17 +214,17 @@ impl Driver {
         Ok(())
     }
 
-    /// Reads once; false when nothing has come.
-    fn receive(&mut self, cx: &mut Context<'_>) -> Result<bool, ConnectionError> {
+    /// Reads once and tells how much has come.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Result<usize, ConnectionError> {
         match self
             .inbound
             .poll_fill(cx, self.io.as_mut(), self.config.read_buffer_max)
         {
-            Poll::Pending => Ok(false),
+            Poll::Pending => Ok(0),
             Poll::Ready(Ok(0)) => Err(self.end_of_input()),
-            Poll::Ready(Ok(_)) => {
+            Poll::Ready(Ok(count)) => {
                 self.note_use(self.shared.runtime().now());
-                self.deliver().map(|()| true)
+                self.deliver().map(|()| count)
             }
             Poll::Ready(Err(error)) => Err(error.into()),
         }
@@ -502,6 +525,9 @@ fn deadline(since: Instant, limit: Duration) -> Instant {
 
 /// Rounds of sending and receiving before other tasks get their turn.
 const BUDGET: usize = 16;
+
+/// Bytes that are received before others get their turn: they are to find them in the cache.
+const RECEIVED_MAX: usize = 256 * 1024;
 
 /// The smallest read from a socket.
 const READ_MIN: usize = 2048;

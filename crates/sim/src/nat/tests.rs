@@ -45,13 +45,12 @@ impl Bench {
 
     /// The public port of a packet from inside, which passes.
     fn port(&mut self, kind: PacketKind, source: &str, target: &str, seconds: u64) -> u16 {
-        match self.outbound(kind, source, target, seconds) {
-            Verdict::Pass(public) => {
-                assert_eq!(public.ip(), self.0.public);
-                public.port()
-            }
-            refused => panic!("{refused:?}"),
-        }
+        let verdict = self.outbound(kind, source, target, seconds);
+        let Verdict::Pass(public) = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(public.ip(), self.0.public);
+        public.port()
     }
 }
 

@@ -240,7 +240,8 @@ impl Inner {
             return Err(AttemptError::OwnPeer);
         }
         let peer = new.info.remote_peer;
-        self.adopt(new, admission).map_err(|error| match error {
+        let adopted = self.adopt(new, admission, Some(addr.clone()));
+        adopted.map_err(|error| match error {
             NotAdopted::Refused(reason) => self.refused(addr, Some(peer), reason),
             NotAdopted::Closed => AttemptError::Connection(ConnectionError::Closed),
         })

@@ -1,30 +1,38 @@
-//! Runs a scenario with the real node and prints what came of it.
+//! Runs scenarios with the real node and prints what came of them.
 #![forbid(unsafe_code)]
 
+mod choice;
+mod many;
 mod node;
+mod pictures;
+mod plot;
 mod report;
 mod scenario;
+#[path = "../../../scenarios/mod.rs"]
+mod scenarios;
+mod throughput;
 
-use std::{process::ExitCode, time::Duration};
+use std::{num::NonZero, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use clap::Parser;
 
-use crate::{report::Report, scenario::Scenario};
+use crate::{choice::Choice, report::Report, scenarios::ALL};
 
 /// Runs peerkit nodes in virtual time on a simulated network.
 #[derive(Debug, Parser)]
 #[command(name = "peerkit-sim", version)]
 struct Arguments {
     /// What happens to the nodes.
-    #[arg(value_enum)]
-    scenario: Scenario,
-    /// How many nodes; at least two.
+    #[arg(value_parser = Choice::parser(), hide_possible_values = false)]
+    scenario: Choice,
+    /// How many nodes; at least two. For the first three scenarios.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     nodes: u32,
     /// The connections of each node, half of which it dials. It pings all its neighbours.
+    /// For the first three scenarios.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     degree: u32,
-    /// Virtual minutes; nodes need some of them to find each other again.
+    /// Virtual minutes; nodes need some of them to find each other again. For the first three scenarios.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     minutes: u32,
     /// Runs with this seed; a fresh one by default. The environment variable PEERKIT_SIM_SEED goes before it.
@@ -33,6 +41,12 @@ struct Arguments {
     /// How many runs: with the seed and those that follow it, or with fresh ones.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
+    /// Threads, each of which has a run of its own; one for each core by default. For the small scenarios.
+    #[arg(long)]
+    threads: Option<NonZero<usize>>,
+    /// Draws the last run into an SVG file. For the first three scenarios.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -45,21 +59,46 @@ impl Arguments {
             _ => peerkit_sim::seeds(count),
         }
     }
+
+    fn threads(&self) -> usize {
+        let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        self.threads.unwrap_or_else(cores).get()
+    }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let time = Duration::from_secs(60 * u64::from(arguments.minutes));
-    let size = (arguments.nodes as usize, arguments.degree as usize);
-    let mut report = Report::new();
-    for seed in arguments.seeds() {
-        let outcome = scenario::run(arguments.scenario, seed, size, time);
-        report.add(outcome);
-    }
-    report.print();
-    if report.is_good() {
+    let seeds = arguments.seeds();
+    let good = match arguments.scenario {
+        Choice::Network(scenario) => networks(&arguments, scenario, &seeds),
+        Choice::Small(scenario) => many::run(&[scenario], &seeds, arguments.threads()),
+        Choice::All => many::run(&ALL, &seeds, arguments.threads()),
+        Choice::Throughput => throughput::run(&seeds),
+    };
+    if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+fn networks(arguments: &Arguments, scenario: scenario::Scenario, seeds: &[u64]) -> bool {
+    let time = Duration::from_secs(60 * u64::from(arguments.minutes));
+    let size = (arguments.nodes as usize, arguments.degree as usize);
+    let mut report = Report::new();
+    let mut last = None;
+    for seed in seeds {
+        let outcome = scenario::run(scenario, *seed, size, time);
+        report.add(&outcome);
+        last = Some(outcome);
+    }
+    report.print();
+    if let (Some(path), Some(outcome)) = (&arguments.plot, &last) {
+        if let Err(error) = pictures::draw(path, scenario, size, outcome) {
+            eprintln!("could not write {}: {error}", path.display());
+            return false;
+        }
+        println!("drawn into {}", path.display());
+    }
+    report.is_good()
 }

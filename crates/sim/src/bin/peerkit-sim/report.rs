@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peerkit_sim::Stats;
 
-use crate::node::Counts;
+use crate::{node::Counts, pictures::Sample};
 
 /// What came of one run.
 pub(crate) struct Outcome {
@@ -16,6 +16,7 @@ pub(crate) struct Outcome {
     pub(crate) trace_hash: u64,
     pub(crate) stats: Stats,
     pub(crate) counts: Counts,
+    pub(crate) samples: Vec<Sample>,
 }
 
 impl Outcome {
@@ -25,13 +26,16 @@ impl Outcome {
         sound && self.counts.answered.len() == self.pairs
     }
 
-    /// The round trip that so many per cent of all pings did not exceed.
-    fn percentile(&self, percent: usize) -> String {
+    /// The round trip, in microseconds, that this share of all pings did not exceed.
+    pub(crate) fn round_trip(&self, share: f64) -> Option<u32> {
         let sorted = &self.counts.round_trips;
-        let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-        sorted.get(place).map_or("-".into(), |micros| {
-            format!("{:.1}", f64::from(*micros) / 1000.0)
-        })
+        let place = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(place.saturating_sub(1)).copied()
+    }
+
+    fn milliseconds(&self, share: f64) -> String {
+        let found = self.round_trip(share);
+        found.map_or("-".into(), |it| format!("{:.1}", f64::from(it) / 1000.0))
     }
 
     fn cells(&self) -> [String; 13] {
@@ -44,7 +48,7 @@ impl Outcome {
             self.counts.pings_failed.to_string(),
             self.counts.dials_failed.to_string(),
             format!("{}/{}", self.counts.answered.len(), self.pairs),
-            format!("{} {}", self.percentile(50), self.percentile(99)),
+            format!("{} {}", self.milliseconds(0.5), self.milliseconds(0.99)),
             self.stats.packets.to_string(),
             self.stats.wake_ups.to_string(),
             self.stats.tasks_peak.to_string(),
@@ -66,7 +70,7 @@ impl Report {
         Self::default()
     }
 
-    pub(crate) fn add(&mut self, outcome: Outcome) {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.rows.push(outcome.cells());
         if !outcome.is_good() {
             self.bad.push(outcome.seed);

@@ -1,7 +1,9 @@
 //! What happens to the nodes, and what must hold in the end.
 
 use std::{
+    cell::RefCell,
     mem::take,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -12,6 +14,7 @@ use peerkit_sim::{HostId, Node, Sim};
 
 use crate::{
     node::{self, Neighbour, Shared},
+    pictures::Sample,
     report::Outcome,
 };
 
@@ -23,6 +26,24 @@ pub(crate) enum Scenario {
     Partition,
     /// Nodes crash, one after the other, and come back; until three quarters of the time.
     Churn,
+}
+
+type Samples = Rc<RefCell<Vec<Sample>>>;
+
+impl Scenario {
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// When something goes wrong in a run of this length, and what.
+    pub(crate) fn trouble(self, time: Duration) -> Option<(Duration, Duration, &'static str)> {
+        match self {
+            Self::PingMesh => None,
+            Self::Partition => Some((time / 4, time / 2, "two halves")),
+            Self::Churn => Some((time / 10, time / 40 * 19, "crashes and restarts")),
+        }
+    }
 }
 
 /// Runs a scenario with `size` nodes and connections of each.
@@ -52,7 +73,9 @@ pub(crate) fn run(
         Scenario::Partition => split(&mut sim, &hosts, time),
         Scenario::Churn => churn(&mut sim, &hosts, time),
     }
-    let bar = watch(&mut sim, seed, time);
+    let samples = Rc::default();
+    let bar = watch(&mut sim, time, (counts.clone(), Rc::clone(&samples)));
+    bar.set_prefix(format!("seed {seed}"));
     sim.run_until(time * 3 / 4);
     // From here on nothing goes wrong any more: in the last quarter every neighbour must answer.
     lock(&counts).answered.clear();
@@ -68,6 +91,7 @@ pub(crate) fn run(
         trace_hash: sim.trace_hash(),
         stats: sim.stats(),
         counts,
+        samples: samples.take(),
     }
 }
 
@@ -128,15 +152,22 @@ fn churn(sim: &mut Sim, hosts: &[HostId], time: Duration) {
 
 /// Shows how far it is; draws nothing unless there is a terminal. The ticks are part of the
 /// run either way, so that it has the same trace.
-fn watch(sim: &mut Sim, seed: u64, time: Duration) -> ProgressBar {
+fn watch(sim: &mut Sim, time: Duration, (counts, samples): (Shared, Samples)) -> ProgressBar {
     let bar = ProgressBar::new(time.as_secs());
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} s, {msg}");
     bar.set_style(style.expect("the template is a valid one"));
-    bar.set_prefix(format!("seed {seed}"));
     let shown = bar.clone();
     sim.every(time / 200, move |sim| {
         shown.set_position(sim.elapsed().as_secs());
-        shown.set_message(format!("{} connections", sim.stats().connections));
+        let connections = sim.stats().connections;
+        shown.set_message(format!("{connections} connections"));
+        let counts = lock(&counts);
+        samples.borrow_mut().push(Sample {
+            time: sim.elapsed(),
+            connections,
+            pings: counts.pings,
+            failed: counts.pings_failed + counts.dials_failed,
+        });
     });
     bar
 }
@@ -145,7 +176,7 @@ fn watch(sim: &mut Sim, seed: u64, time: Duration) -> ProgressBar {
     clippy::disallowed_methods,
     reason = "it tells how long the simulation itself took"
 )]
-fn wall_clock() -> Instant {
+pub(crate) fn wall_clock() -> Instant {
     Instant::now()
 }
 

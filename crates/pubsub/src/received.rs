@@ -1,0 +1,186 @@
+//! What the user gets.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use futures::Stream;
+use peerkit_core::{PeerId, lock};
+
+use crate::{Message, MessageId, Topic};
+
+/// A message that has arrived; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Where it was published.
+    pub topic: Topic,
+    /// What it is about.
+    pub data: Bytes,
+    /// Its author, if it names one. Anybody may have written it unless it is [`signed`](Self::signed).
+    pub from: Option<PeerId>,
+    /// Its number among its author's messages, if it has one of the usual 8 bytes.
+    pub seqno: Option<u64>,
+    /// What it is known by.
+    pub id: MessageId,
+    /// Who has sent it here, which need not be the author.
+    pub source: PeerId,
+    /// Its author has signed it, and the signature was checked.
+    pub signed: bool,
+}
+
+impl Received {
+    pub(crate) fn new(message: &Message, id: MessageId, source: PeerId) -> Self {
+        let seqno = message.seqno.as_deref().map(<[u8; 8]>::try_from);
+        Self {
+            topic: message.topic.clone(),
+            data: message.data.clone(),
+            from: message.author(),
+            seqno: seqno.and_then(Result::ok).map(u64::from_be_bytes),
+            id,
+            source,
+            // A signature that does not hold was rejected, and one that is not wanted as well.
+            signed: message.signature.is_some(),
+        }
+    }
+}
+
+/// The reader of a [`Subscription`] was too slow: messages were dropped at this place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{missed} messages were dropped because they were not read in time")]
+pub struct Lagged {
+    /// How many.
+    pub missed: u64,
+}
+
+/// The messages of a topic, from the moment of subscribing on: a [`Stream`] of messages, and of [`Lagged`]
+/// where some were dropped because they were not read in time.
+///
+/// It ends when the node is closed. When the last one of a topic is dropped, this node leaves the topic.
+pub struct Subscription {
+    topic: Topic,
+    inbox: Arc<Inbox>,
+    leave: Arc<dyn Leave>,
+}
+
+/// Whoever has to know that a subscription is dropped.
+pub(crate) trait Leave: Send + Sync {
+    fn leave(&self, topic: &Topic, inbox: &Arc<Inbox>);
+}
+
+impl Subscription {
+    pub(crate) fn new(topic: Topic, inbox: Arc<Inbox>, leave: Arc<dyn Leave>) -> Self {
+        Self {
+            topic,
+            inbox,
+            leave,
+        }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// The next message, or how many were missed before it; `None` once the node is closed.
+    ///
+    /// Cancel safety: no message is lost.
+    pub async fn next(&mut self) -> Option<Result<Received, Lagged>> {
+        futures::StreamExt::next(self).await
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Received, Lagged>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inbox.poll(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.leave.leave(&self.topic, &self.inbox);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The messages that wait for one subscription. When it is full, the oldest gives way.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<InboxState>,
+    capacity: usize,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct InboxState {
+    messages: VecDeque<Received>,
+    bytes: usize,
+    missed: u64,
+    closed: bool,
+    reader: Option<Waker>,
+}
+
+impl Inbox {
+    pub(crate) fn new(capacity: usize, bytes_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            capacity: capacity.max(1),
+            bytes_max,
+        }
+    }
+
+    /// Adds a message; returns who is to be woken and how many messages were dropped for it.
+    pub(crate) fn push(&self, message: Received) -> (Option<Waker>, usize) {
+        let mut state = lock(&self.state);
+        state.bytes += message.data.len();
+        state.messages.push_back(message);
+        let mut dropped = 0;
+        while state.messages.len() > 1
+            && (state.messages.len() > self.capacity || state.bytes > self.bytes_max)
+            && let Some(oldest) = state.messages.pop_front()
+        {
+            state.bytes -= oldest.data.len();
+            dropped += 1;
+        }
+        state.missed += dropped as u64;
+        (state.reader.take(), dropped)
+    }
+
+    /// No more comes; what is there can still be read.
+    pub(crate) fn close(&self) -> Option<Waker> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.reader.take()
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Received, Lagged>>> {
+        let mut state = lock(&self.state);
+        let missed = std::mem::take(&mut state.missed);
+        if missed > 0 {
+            return Poll::Ready(Some(Err(Lagged { missed })));
+        }
+        if let Some(message) = state.messages.pop_front() {
+            state.bytes -= message.data.len();
+            return Poll::Ready(Some(Ok(message)));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

@@ -223,6 +223,20 @@ fn sockets() {
 }
 
 #[test]
+fn half_open_connections() {
+    reached(
+        "limits.inbound_upgrades_max",
+        |limits| limits.inbound_upgrades_max = 2,
+        |scene| async move {
+            for _ in 0..3 {
+                let silent: Pipe = scene.net.raw(&scene.addr).await;
+                scene.hold(silent);
+            }
+        },
+    );
+}
+
+#[test]
 fn half_open_connections_of_one_address() {
     reached(
         "limits.inbound_upgrades_per_ip_max",

@@ -16,6 +16,7 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.pubsub.floodsub import PROTOCOL_ID as FLOODSUB, FloodSub
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub import pubsub as pubsub_module
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
@@ -29,6 +30,9 @@ DEGREE, DEGREE_LOW, DEGREE_HIGH = 6, 4, 12
 MESSAGES_PER_SECOND_MAX = 10_000.0
 DEADLINE_SECONDS = 60
 POLL_SECONDS = 0.01
+# It starts a task for each message of a burst before its user's code runs
+# again; a subscription holds 32 by default, and drops the others.
+pubsub_module.SUBSCRIPTION_CHANNEL_SIZE = 1024
 # Its queue to a peer holds 32 messages and drops what does not fit.
 QUEUED_MAX = 16
 
@@ -104,8 +108,7 @@ async def subscribe(host: IHost, pubsub: Pubsub, options: argparse.Namespace, em
         nursery.start_soon(wait_for_end_of_stdin, stdin_ended)
         nursery.start_soon(print_members, pubsub, options.topic, emit)
         nursery.start_soon(cancel_after, stdin_ended, nursery.cancel_scope)
-        # A subscription holds 32 messages and drops the others, so that it is
-        # read from the start.
+        # The subscription is read from the start.
         nursery.start_soon(connect, host, options)
         async for message in subscription:
             emit("message", described(message, options.topic))

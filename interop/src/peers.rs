@@ -212,6 +212,9 @@ impl Peer {
             "--router",
             &talk.router.to_string(),
         ]);
+        if self.is_local() {
+            command.arg("--until-stdin-ends");
+        }
         if talk.signing == Signing::Unsigned {
             command.arg("--unsigned");
         }

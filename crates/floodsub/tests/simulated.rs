@@ -39,7 +39,7 @@ async fn node(runtime: SimRuntime, index: usize) -> Floodsub {
         peerkit_tcp::Config::default(),
     );
     let host = Host::builder(keypair, runtime).transport(tcp).build();
-    host.listen(addr(HostId::new(index))).await.unwrap();
+    host.listen(addr(HostId::new(index as u32))).await.unwrap();
     Floodsub::spawn(&host, FloodsubConfig::default()).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn run(seed: u64, cut: bool) -> (usize, u64) {
             let mut news = flood.subscribe("news").await.unwrap();
             sleep(&runtime, Duration::from_millis(100)).await;
             for step in [1, 4] {
-                let next = HostId::new((index + step) % NODES);
+                let next = HostId::new(((index + step) % NODES) as u32);
                 flood.host().connect(addr(next)).await.unwrap();
             }
             sleep(&runtime, Duration::from_secs(10)).await;

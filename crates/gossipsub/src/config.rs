@@ -32,6 +32,10 @@ pub struct Config {
     pub gossip_min: usize,
     /// The part of all peers outside the mesh to gossip to. 0.25 by default.
     pub gossip_factor: f64,
+    /// Peers to gossip to beside those: the best outside the mesh, if their score is above 0. They are the ones that
+    /// deliver although they are not in the mesh, which is how honest peers find each other when
+    /// meshes are full of silent ones. 3 by default; the specification knows nothing of it.
+    pub gossip_best: usize,
     /// Heartbeats for which messages can be asked for \[mcache_len\]. 5 by default.
     pub history_len: usize,
     /// Heartbeats for which messages are gossiped about \[mcache_gossip\]. 3 by default.
@@ -57,7 +61,8 @@ pub struct Config {
     pub backoff_max: Duration,
     /// A GRAFT that comes sooner than this after a PRUNE counts as two misdeeds. 10 s by default.
     pub graft_flood_threshold: Duration,
-    /// Heartbeats between two looks at whether better peers should be grafted. 60 by default.
+    /// Heartbeats between two looks at whether better peers should be grafted. 20 by default (others: 60,
+    /// which leaves a mesh that was captured at the start without a way out for a minute).
     pub opportunistic_graft_ticks: u64,
     /// How many peers are grafted then. 2 by default.
     pub opportunistic_graft_peers: usize,
@@ -179,6 +184,7 @@ impl Default for Config {
             mesh_outbound: 2,
             gossip_min: 6,
             gossip_factor: 0.25,
+            gossip_best: 3,
             history_len: 5,
             history_gossip: 3,
             heartbeat_initial_delay: Duration::from_millis(100),
@@ -191,7 +197,7 @@ impl Default for Config {
             backoff_slack: Duration::from_secs(1),
             backoff_max: Duration::from_secs(3600),
             graft_flood_threshold: Duration::from_secs(10),
-            opportunistic_graft_ticks: 60,
+            opportunistic_graft_ticks: 20,
             opportunistic_graft_peers: 2,
             direct_peers: Vec::new(),
             direct_connect_ticks: 300,

@@ -190,8 +190,9 @@ impl GossipsubRouter {
             .gossip_min
             .max(share as usize)
             .min(targets.len());
-        let (chosen, _) = targets.partial_shuffle(&mut self.rng, count);
-        for key in chosen.iter().copied() {
+        let (chosen, others) = targets.partial_shuffle(&mut self.rng, count);
+        let best = self.best_of(others);
+        for key in chosen.iter().chain(&best).copied() {
             let ids = self.sample(ids);
             let offer = IHave {
                 topic: name.clone(),
@@ -199,6 +200,14 @@ impl GossipsubRouter {
             };
             self.gossip.entry(key).or_default().ihave.push(offer);
         }
+    }
+
+    fn best_of(&mut self, peers: &[PeerKey]) -> Vec<PeerKey> {
+        let scored = peers.iter().map(|key| (self.score_of(*key), *key));
+        let mut scored: Vec<_> = scored.filter(|(score, _)| *score > 0.0).collect();
+        scored.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        scored.truncate(self.config.gossip_best);
+        scored.into_iter().map(|(_, key)| key).collect()
     }
 
     /// A peer takes only so many ids: when there are more, each peer is told others.

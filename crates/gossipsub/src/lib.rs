@@ -51,8 +51,12 @@ mod view;
 
 pub use config::{Config, PeerExchange, TopicFilter};
 pub use error::ConfigError;
-pub use gossipsub::{Gossipsub, GossipsubConfig, GossipsubError};
+pub use gossipsub::{Gossipsub, GossipsubConfig, GossipsubError, RouterMetrics};
 pub use params::{IpRange, ScoreParams, Thresholds, TopicScoreParams};
 pub use router::GossipsubRouter;
 pub use version::Version;
 pub use view::{Counts, Score, Sizes, TopicCounts, TopicTerms};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

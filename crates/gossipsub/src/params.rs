@@ -8,11 +8,13 @@ use crate::ConfigError;
 
 /// How peers are scored. The defaults defend without knowledge of the application.
 ///
-/// The names of the terms (P1 to P7) are those of the specification. Defaults that differ
-/// from those of rust-libp2p and js-libp2p: there, P1 fills up with 1800 points within 4 seconds, behind
-/// which everything else disappears, and P3 punishes every topic with fewer than 20 messages a second.
-/// Here mesh time is worth little, first deliveries much, and P3 and P3b are off, since what a topic's
-/// rate should be is known to the application alone.
+/// The names of the terms (P1 to P7) are those of the specification. Some defaults differ from those of
+/// rust-libp2p and js-libp2p. There, P1 fills up with 1800 points within 4 seconds, behind which everything
+/// else disappears, and P3 punishes every topic with fewer than 20 messages a second. Here mesh time is worth next
+/// to nothing and first deliveries much, so that peers that sit in a mesh and forward nothing fall behind
+/// those outside that deliver by gossip, and are replaced by them
+/// ([`opportunistic_graft`](Thresholds::opportunistic_graft)). P3 and P3b are off, since what a topic's rate
+/// should be is known to the application alone.
 ///
 /// Source: the gossipsub 1.1 specification, section "Peer Scoring".
 #[derive(Clone, Debug, PartialEq)]
@@ -62,17 +64,17 @@ pub struct ScoreParams {
 pub struct TopicScoreParams {
     /// The weight of the whole topic; at least 0. 0.5 by default.
     pub weight: f64,
-    /// P1: the weight of the time in the mesh; at least 0. 0.1 by default.
+    /// P1: the weight of the time in the mesh; at least 0. 0.01 by default.
     pub mesh_time_weight: f64,
     /// P1: the unit of that time. 1 s by default.
     pub mesh_time_quantum: Duration,
     /// P1: the most units that count. 100 by default.
     pub mesh_time_cap: f64,
-    /// P2: the weight of first deliveries; at least 0. 1 by default.
+    /// P2: the weight of first deliveries; at least 0. 2 by default.
     pub first_weight: f64,
-    /// P2: what is left of the count after each decay interval. 0.97 by default: a tenth after 76 s.
+    /// P2: what is left of the count after each decay interval. 0.95 by default: a tenth after 45 s.
     pub first_decay: f64,
-    /// P2: the most first deliveries that count. 200 by default.
+    /// P2: the most first deliveries that count. 100 by default.
     pub first_cap: f64,
     /// P3: the weight of the square of the deficit of deliveries; at most 0. 0, and so off, by default.
     pub mesh_weight: f64,
@@ -109,7 +111,8 @@ pub struct Thresholds {
     pub graylist: f64,
     /// Below it a peer's recommendations are not followed; at least 0. 10 by default.
     pub accept_px: f64,
-    /// When the median of a mesh is below it, better peers are grafted; at least 0. 20 by default.
+    /// When the median of a mesh is below it, better peers are grafted; at least 0. 2 by default: about 6
+    /// messages in 10 s that reach this node by way of its mesh.
     pub opportunistic_graft: f64,
 }
 
@@ -167,12 +170,12 @@ impl Default for TopicScoreParams {
     fn default() -> Self {
         Self {
             weight: 0.5,
-            mesh_time_weight: 0.1,
+            mesh_time_weight: 0.01,
             mesh_time_quantum: Duration::from_secs(1),
             mesh_time_cap: 100.0,
-            first_weight: 1.0,
-            first_decay: 0.97,
-            first_cap: 200.0,
+            first_weight: 2.0,
+            first_decay: 0.95,
+            first_cap: 100.0,
             mesh_weight: 0.0,
             mesh_decay: 0.5,
             mesh_cap: 100.0,
@@ -194,7 +197,7 @@ impl Default for Thresholds {
             publish: -50.0,
             graylist: -80.0,
             accept_px: 10.0,
-            opportunistic_graft: 20.0,
+            opportunistic_graft: 2.0,
         }
     }
 }

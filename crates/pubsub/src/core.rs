@@ -59,6 +59,8 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<PubsubEvent>,
     pub(crate) candidates: VecDeque<Candidate>,
     pub(crate) connects: Vec<(PeerId, Vec<Multiaddr>)>,
+    /// Subscriptions that have little room left.
+    pub(crate) crowded: Vec<Arc<Inbox>>,
     /// The service's timer has to fire earlier.
     pub(crate) rearm: bool,
     /// Own messages that were taken, find no room yet, or were dropped.
@@ -361,10 +363,13 @@ impl<R: Router> Core<R> {
         };
         let received = Received::new(message, id, source);
         let mut lagged = 0;
-        let mut push = |inbox: &Inbox, received| {
-            let (waker, dropped) = inbox.push(received);
-            effects.wakers.extend(waker);
-            lagged += dropped as u64;
+        let mut push = |inbox: &Arc<Inbox>, received| {
+            let added = inbox.push(received);
+            effects.wakers.extend(added.reader);
+            lagged += added.dropped;
+            if added.crowded && !effects.crowded.iter().any(|it| Arc::ptr_eq(it, inbox)) {
+                effects.crowded.push(inbox.clone());
+            }
         };
         for inbox in others {
             push(inbox, received.clone());

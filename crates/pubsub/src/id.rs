@@ -118,8 +118,10 @@ impl fmt::Debug for MessageId {
 ///
 /// By default the id is the author followed by the sequence number, as they are on the wire (the form of
 /// the specification and of go), or, for a message that lacks either, the SHA-256 of its data.
-#[derive(Clone)]
-pub struct MessageIdFn(Option<Arc<dyn Fn(&Message) -> MessageId + Send + Sync>>);
+#[derive(Clone, Default)]
+pub struct MessageIdFn(Option<Arc<IdOf>>);
+
+type IdOf = dyn Fn(&Message) -> MessageId + Send + Sync;
 
 impl MessageIdFn {
     /// Ids as the application wants them. The function must be pure: the same message, the same id.
@@ -139,12 +141,6 @@ impl MessageIdFn {
             Some(of) => of(message),
             None => default_id(message),
         }
-    }
-}
-
-impl Default for MessageIdFn {
-    fn default() -> Self {
-        Self(None)
     }
 }
 

@@ -55,6 +55,7 @@ struct Departure<R: Router> {
 impl<R: Router> Drop for Departure<R> {
     fn drop(&mut self) {
         self.shared.leave(&self.peer);
+        self.peer.set_written();
     }
 }
 
@@ -460,9 +461,12 @@ impl<R: Router> Writing<'_, R> {
 }
 
 fn ip_of(addr: &Multiaddr) -> Option<IpAddr> {
-    match addr.iter().next()? {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip).to_canonical()),
-        _ => None,
+    let first = addr.iter().next()?;
+    if let Protocol::Ip4(ip) = first {
+        return Some(ip.into());
     }
+    if let Protocol::Ip6(ip) = first {
+        return Some(IpAddr::V6(ip).to_canonical());
+    }
+    None
 }

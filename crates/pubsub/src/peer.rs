@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     seen: AtomicBool,
     /// Its connections are gone.
     leaving: AtomicBool,
+    /// The task that writes to it has ended.
+    written: AtomicBool,
     inbound: Mutex<Inbound>,
 }
 
@@ -57,6 +59,7 @@ impl Peer {
             persistent: AtomicBool::new(false),
             seen: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            written: AtomicBool::new(false),
             inbound: Mutex::default(),
         }
     }
@@ -88,11 +91,33 @@ impl Peer {
         if self.leaving.swap(true, Ordering::AcqRel) {
             return false;
         }
+        self.end();
+        true
+    }
+
+    /// The task that writes to the peer has ended.
+    pub(crate) fn set_written(&self) {
+        self.written.store(true, Ordering::Release);
+        self.changed.notify(usize::MAX);
+    }
+
+    /// The task that writes to the peer is to end.
+    pub(crate) fn end(&self) {
         if let Some(writer) = self.queue.close() {
             writer.wake();
         }
         self.changed.notify(usize::MAX);
-        true
+    }
+
+    /// Waits until the task that writes to the peer has ended.
+    pub(crate) async fn written(&self) {
+        loop {
+            listener!(self.changed => changed);
+            if self.written.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -1,6 +1,10 @@
 //! The handle.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use event_listener::listener;
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -63,8 +67,8 @@ impl<R: Router> Pubsub<R> {
         let topic = topic.into();
         self.check_topic(&topic)?;
         let config = &self.shared.config;
-        let inbox = Inbox::new(config.subscription_capacity, config.subscription_bytes_max);
-        let inbox = Arc::new(inbox);
+        let (capacity, bytes_max) = (config.subscription_capacity, config.subscription_bytes_max);
+        let inbox = Arc::new(Inbox::new(capacity, bytes_max, self.shared.now()));
         self.shared.with_core(|core, now, _| {
             if core.closed {
                 return Err(SubscribeError::Closed);
@@ -139,18 +143,37 @@ impl<R: Router> Pubsub<R> {
 
     /// Waits until everything that is to be sent is handed to the connections, or has been dropped.
     ///
+    /// A node that ends right after this may still cut it off; see [`close`](Self::close).
+    ///
     /// Cancel safety: nothing is lost.
     pub async fn flush(&self) {
-        let queues: Vec<_> = {
-            let core = lock(&self.shared.core);
-            core.peers
-                .values()
-                .map(|entry| entry.peer.queue.clone())
-                .collect()
-        };
-        for queue in queues {
-            queue.drained().await;
+        for peer in self.shared.all_peers() {
+            peer.queue.drained().await;
         }
+    }
+
+    /// Sends what waits (for at most `limit`), ends all streams in good order and takes nothing more.
+    /// Call it before [`Host::close`], which may cut off what was published a moment before.
+    ///
+    /// Subscriptions and events end. The host goes on, and answers the protocols no longer.
+    ///
+    /// Cancel safety: call it again.
+    pub async fn close(&self, limit: Duration) {
+        lock(&self.shared.core).closed = true;
+        for protocol in &self.shared.protocols {
+            self.host.remove_stream_handler(protocol.as_str());
+        }
+        let peers = self.shared.all_peers();
+        let runtime = self.shared.runtime.as_ref();
+        let goodbye = async {
+            self.flush().await;
+            peers.iter().for_each(|peer| peer.end());
+            for peer in &peers {
+                peer.written().await;
+            }
+        };
+        with_deadline(runtime, limit, goodbye).await;
+        self.shared.close();
     }
 
     /// The peers that have joined a topic, in order, as far as they have told.

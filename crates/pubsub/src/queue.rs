@@ -421,9 +421,11 @@ impl State {
             own.prune.push(prune);
         }
         own.extensions = more.extensions.or(own.extensions);
-        let mut lost = Control::default();
-        lost.idontwant = append(&mut own.idontwant, more.idontwant, ids_max);
-        lost.iwant = append(&mut own.iwant, more.iwant, ids_max);
+        let mut lost = Control {
+            idontwant: append(&mut own.idontwant, more.idontwant, ids_max),
+            iwant: append(&mut own.iwant, more.iwant, ids_max),
+            ..Control::default()
+        };
         if own.ihave.len() + more.ihave.len() <= IHAVE_MAX {
             own.ihave.extend(more.ihave);
         } else {
@@ -588,4 +590,260 @@ fn append(ids: &mut Vec<MessageId>, mut more: Vec<MessageId>, max: usize) -> Vec
     let rest = more.split_off(room);
     ids.append(&mut more);
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Prune, Topic};
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do as a beginning"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn queue(now: Instant) -> PeerQueue {
+        PeerQueue::new(
+            QueueLimits {
+                own_messages_max: 4,
+                forwarded_messages_max: 4,
+                ids_max: 10,
+                partials_max: 2,
+                ..QueueLimits::default()
+            },
+            now,
+        )
+    }
+
+    fn message(text: &'static str) -> (MessageId, Arc<Message>) {
+        let message = Message {
+            from: None,
+            data: Bytes::from_static(text.as_bytes()),
+            seqno: None,
+            topic: Topic::from("news"),
+            signature: None,
+            key: None,
+            encoded: Bytes::from_static(text.as_bytes()),
+        };
+        (
+            MessageId::copy_from_slice(text.as_bytes()),
+            Arc::new(message),
+        )
+    }
+
+    fn own(text: &'static str) -> Outgoing {
+        let (id, message) = message(text);
+        Outgoing::Publish(id, message)
+    }
+
+    fn forward(text: &'static str) -> Outgoing {
+        let (id, message) = message(text);
+        Outgoing::Forward(id, message)
+    }
+
+    fn change(topic: &str, subscribe: bool) -> SubscriptionChange {
+        SubscriptionChange {
+            subscribe,
+            topic: Topic::from(topic),
+            requests_partial: false,
+            supports_sending_partial: false,
+        }
+    }
+
+    fn graft(topic: &str) -> Outgoing {
+        Outgoing::Control(Control {
+            graft: vec![Topic::from(topic)],
+            ..Control::default()
+        })
+    }
+
+    fn prune(topic: &str, backoff: u64) -> Outgoing {
+        Outgoing::Control(Control {
+            prune: vec![Prune {
+                topic: Topic::from(topic),
+                peers: Vec::new(),
+                backoff: Some(backoff),
+            }],
+            ..Control::default()
+        })
+    }
+
+    fn ids(count: u8) -> Control {
+        Control {
+            idontwant: (0..count)
+                .map(|it| MessageId::copy_from_slice(&[it]))
+                .collect(),
+            ..Control::default()
+        }
+    }
+
+    /// Adds something; returns what is lost.
+    fn push(queue: &PeerQueue, item: Outgoing, now: Instant) -> Vec<Outgoing> {
+        let mut lost = Vec::new();
+        match queue.push(item, now, &mut lost) {
+            Pushed::Taken(_) => {}
+            Pushed::Full(id, message) => lost.push(Outgoing::Publish(id, message)),
+            Pushed::Dropped(item) => lost.push(item),
+        }
+        lost
+    }
+
+    /// Everything that waits, as the peer gets it, and what has waited too long.
+    fn fill(queue: &PeerQueue, now: Instant) -> (Vec<crate::Rpc>, usize) {
+        let limits = QueueLimits::default();
+        let mut encoder = FrameEncoder::new(limits.frame_len, limits.frame_subscriptions_max);
+        let (mut out, mut lost) = (WriteBuffer::default(), Vec::new());
+        let mut filling = Filling {
+            portion: Portion::Frames { bytes: 1 << 20 },
+            encoder: &mut encoder,
+            out: &mut out,
+            lost: &mut lost,
+            log: None,
+        };
+        queue.fill(&mut filling, now, Waker::noop());
+        let mut frames = crate::FrameDecoder::new(1 << 20);
+        let mut decoder = crate::RpcDecoder::new(crate::DecodeLimits::default());
+        let mut rpcs = Vec::new();
+        while !out.is_empty() {
+            let mut chunk = out.chunk();
+            while let Some(frame) = frames.decode(&mut chunk).unwrap() {
+                rpcs.push(decoder.decode(&frame).unwrap().rpc);
+            }
+            out.advance(out.chunk().len());
+        }
+        (rpcs, lost.len())
+    }
+
+    #[test]
+    fn the_last_word_on_a_topic_and_a_mesh_counts() {
+        let now = start();
+        let queue = queue(now);
+        let hello = vec![change("a", true), change("b", true)];
+        push(&queue, Outgoing::Hello(hello, None), now);
+        for _ in 0..1000 {
+            push(
+                &queue,
+                Outgoing::Subscriptions(vec![change("c", true)]),
+                now,
+            );
+            push(
+                &queue,
+                Outgoing::Subscriptions(vec![change("c", false)]),
+                now,
+            );
+            for item in [
+                graft("a"),
+                prune("a", 60),
+                graft("b"),
+                prune("b", 1),
+                graft("b"),
+            ] {
+                assert!(push(&queue, item, now).is_empty());
+            }
+        }
+        let (rpcs, _) = fill(&queue, now);
+        let [rpc] = &rpcs[..] else { panic!("{rpcs:?}") };
+        let topics: Vec<_> = rpc
+            .subscriptions
+            .iter()
+            .map(|it| (it.topic.as_str(), it.subscribe))
+            .collect();
+        assert_eq!(topics, [("a", true), ("b", true), ("c", false)]);
+        assert_eq!(rpc.control.graft, [Topic::from("b")]);
+        let pruned: Vec<_> = rpc
+            .control
+            .prune
+            .iter()
+            .map(|it| (it.topic.as_str(), it.backoff))
+            .collect();
+        assert_eq!(pruned, [("a", Some(60))]);
+        // On a new stream the peer is told what holds now.
+        queue.restart();
+        let topics: Vec<_> = fill(&queue, now).0[0].subscriptions.clone();
+        assert_eq!(topics, [change("a", true), change("b", true)]);
+    }
+
+    #[test]
+    fn own_messages_wait_for_half_of_the_room_and_others_are_dropped() {
+        let now = start();
+        let queue = queue(now);
+        for text in ["1", "22", "333", "4444"] {
+            // Bytes that look like a message with a topic are not needed here: they are not read back.
+            assert!(push(&queue, own(text), now).is_empty());
+            assert!(push(&queue, forward(text), now).is_empty());
+        }
+        let mut lost = Vec::new();
+        let refused = queue.push(own("5"), now, &mut lost);
+        assert!(matches!(refused, Pushed::Full(..)), "{refused:?}");
+        assert_eq!(push(&queue, forward("5"), now), [forward("5")]);
+        let state = lock(&queue.state);
+        assert_eq!((state.own.bytes, state.forwarded.bytes), (10, 10));
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_dropped() {
+        let now = start();
+        let queue = queue(now);
+        push(&queue, own("1"), now);
+        push(&queue, forward("1"), now);
+        let later = now + Duration::from_secs(5);
+        push(&queue, forward("2"), later);
+        let (_, lost) = fill(&queue, later);
+        assert_eq!(lost, 1);
+        push(&queue, own("2"), later);
+        assert_eq!(fill(&queue, later + Duration::from_secs(10)).1, 1);
+    }
+
+    #[test]
+    fn a_queue_that_stands_still_is_not_waited_for() {
+        let now = start();
+        let queue = queue(now);
+        for text in ["1", "2", "3", "4"] {
+            push(&queue, own(text), now);
+        }
+        queue.set_blocked(Some(now));
+        let mut lost = Vec::new();
+        let soon = queue.push(own("5"), now + Duration::from_secs(4), &mut lost);
+        assert!(matches!(soon, Pushed::Full(..)));
+        let later = queue.push(own("5"), now + Duration::from_secs(5), &mut lost);
+        assert!(matches!(later, Pushed::Dropped(_)));
+    }
+
+    #[test]
+    fn ids_gossip_and_parts_are_bounded() {
+        let now = start();
+        let queue = queue(now);
+        assert!(push(&queue, Outgoing::Control(ids(8)), now).is_empty());
+        let rest = push(&queue, Outgoing::Control(ids(8)), now);
+        assert!(matches!(&rest[..], [Outgoing::Control(it)] if it.idontwant.len() == 6));
+        let lost: usize = (0..100)
+            .map(|_| push(&queue, Outgoing::Gossip(ids(4)), now).len())
+            .sum();
+        assert_eq!(lost, 98);
+        let partial = || {
+            Outgoing::Partial(Partial {
+                topic: Topic::from("news"),
+                group: Bytes::new(),
+                message: None,
+                metadata: None,
+            })
+        };
+        let lost: usize = (0..100).map(|_| push(&queue, partial(), now).len()).sum();
+        assert_eq!(lost, 98);
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing() {
+        let now = start();
+        let queue = queue(now);
+        push(&queue, own("1"), now);
+        queue.close();
+        assert_eq!(push(&queue, own("2"), now), [own("2")]);
+        assert!(fill(&queue, now).0.is_empty());
+    }
 }

@@ -235,6 +235,10 @@ impl<R: Router> Reader<R> {
             });
         self.shared.settle_but_candidates(&mut self.effects);
         self.shared.judge_all(&mut self.effects).await;
+        // The application gets a moment to catch up, which the sender then has to wait as well.
+        for inbox in std::mem::take(&mut self.effects.crowded) {
+            inbox.room(self.shared.runtime.as_ref()).await;
+        }
     }
 
     fn bad_frame(&mut self, error: DecodeError) -> io::Error {

@@ -6,13 +6,15 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use bytes::Bytes;
+use event_listener::{Event, listener};
 use futures::Stream;
-use peerkit_core::{PeerId, lock};
+use peerkit_core::{PeerId, Runtime, lock, with_deadline};
 
-use crate::{Message, MessageId, Topic};
+use crate::{Message, MessageId, Topic, patience::Patience};
 
 /// A message that has arrived; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,28 +125,49 @@ pub(crate) struct Inbox {
     state: Mutex<InboxState>,
     capacity: usize,
     bytes_max: usize,
+    /// Half of it is free again.
+    room: Event,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct InboxState {
     messages: VecDeque<Received>,
     bytes: usize,
     missed: u64,
     closed: bool,
     reader: Option<Waker>,
+    patience: Patience,
+}
+
+/// What came of adding a message.
+pub(crate) struct Added {
+    /// Who is to be woken.
+    pub(crate) reader: Option<Waker>,
+    /// Older messages that were dropped for it.
+    pub(crate) dropped: u64,
+    /// There is little room left.
+    pub(crate) crowded: bool,
 }
 
 impl Inbox {
-    pub(crate) fn new(capacity: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(capacity: usize, bytes_max: usize, now: Instant) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Mutex::new(InboxState {
+                messages: VecDeque::new(),
+                bytes: 0,
+                missed: 0,
+                closed: false,
+                reader: None,
+                patience: Patience::new(now),
+            }),
             capacity: capacity.max(1),
             bytes_max,
+            room: Event::new(),
         }
     }
 
-    /// Adds a message; returns who is to be woken and how many messages were dropped for it.
-    pub(crate) fn push(&self, message: Received) -> (Option<Waker>, usize) {
+    /// Adds a message.
+    pub(crate) fn push(&self, message: Received) -> Added {
         let mut state = lock(&self.state);
         state.bytes += message.data.len();
         state.messages.push_back(message);
@@ -156,14 +179,50 @@ impl Inbox {
             state.bytes -= oldest.data.len();
             dropped += 1;
         }
-        state.missed += dropped as u64;
-        (state.reader.take(), dropped)
+        state.missed += dropped;
+        Added {
+            reader: state.reader.take(),
+            dropped,
+            crowded: state.messages.len() > self.capacity / 4 * 3
+                || state.bytes > self.bytes_max / 4 * 3,
+        }
+    }
+
+    /// Waits until half of the room is free, but not so long that a slow reader would slow down others.
+    pub(crate) async fn room(&self, runtime: &dyn Runtime) {
+        let start = runtime.now();
+        let limit = lock(&self.state).patience.left(start);
+        if limit.is_zero() {
+            return;
+        }
+        with_deadline(runtime, limit, self.half_empty()).await;
+        let now = runtime.now();
+        let waited = now.saturating_duration_since(start);
+        lock(&self.state).patience.spend(waited, now);
+    }
+
+    async fn half_empty(&self) {
+        loop {
+            listener!(self.room => room);
+            {
+                let state = lock(&self.state);
+                if state.closed || self.is_half_empty(&state) {
+                    return;
+                }
+            }
+            room.await;
+        }
+    }
+
+    fn is_half_empty(&self, state: &InboxState) -> bool {
+        state.messages.len() <= self.capacity / 2 && state.bytes <= self.bytes_max / 2
     }
 
     /// No more comes; what is there can still be read.
     pub(crate) fn close(&self) -> Option<Waker> {
         let mut state = lock(&self.state);
         state.closed = true;
+        self.room.notify(usize::MAX);
         state.reader.take()
     }
 
@@ -175,6 +234,10 @@ impl Inbox {
         }
         if let Some(message) = state.messages.pop_front() {
             state.bytes -= message.data.len();
+            if self.is_half_empty(&state) {
+                drop(state);
+                self.room.notify(usize::MAX);
+            }
             return Poll::Ready(Some(Ok(message)));
         }
         if state.closed {

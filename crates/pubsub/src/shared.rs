@@ -244,6 +244,14 @@ impl<R: Router> Shared<R> {
         Some(peer)
     }
 
+    pub(crate) fn all_peers(&self) -> Vec<Arc<Peer>> {
+        let core = lock(&self.core);
+        core.peers
+            .values()
+            .map(|entry| entry.peer.clone())
+            .collect()
+    }
+
     /// The last connection with a peer is gone.
     pub(crate) fn disconnected(self: &Arc<Self>, id: &PeerId) {
         let peer = lock(&self.core).peers.get(id).map(|it| it.peer.clone());

@@ -80,7 +80,14 @@ impl InvalidMessage {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoSignature | Self::Unwanted => Fault::Incompatible,
-            _ => Fault::PeerMisbehaved,
+            Self::NoAuthor
+            | Self::BadAuthor
+            | Self::NoSeqno
+            | Self::BadSeqno
+            | Self::NoKey
+            | Self::BadKey
+            | Self::ForeignKey
+            | Self::BadSignature => Fault::PeerMisbehaved,
         }
     }
 }
@@ -222,7 +229,9 @@ impl MessageVerifier {
         match self.policy {
             SignaturePolicy::StrictNoSign => Some(check_anonymous(message)),
             SignaturePolicy::LaxSign | SignaturePolicy::LaxNoSign if !signed => Some(Ok(())),
-            _ => check_signed_form(message).err().map(Err),
+            SignaturePolicy::StrictSign | SignaturePolicy::LaxSign | SignaturePolicy::LaxNoSign => {
+                check_signed_form(message).err().map(Err)
+            }
         }
     }
 
@@ -455,9 +464,10 @@ mod tests {
 
     #[test]
     fn any_change_is_found_out() {
+        type Change = fn(&mut Message);
         let message = signed(&Keypair::generate_ed25519());
         let bad = InvalidMessage::BadSignature;
-        let changes: [(fn(&mut Message), InvalidMessage); 9] = [
+        let changes: [(Change, InvalidMessage); 9] = [
             (|it| it.data = Bytes::from_static(b"other"), bad),
             (|it| it.topic = Topic::from("olds"), bad),
             (|it| it.seqno = Some(Bytes::from_static(&[9; 8])), bad),

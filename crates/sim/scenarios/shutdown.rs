@@ -14,7 +14,7 @@ use peerkit_sim::{HostId, SimRuntime};
 use rand::RngExt;
 
 use super::{
-    node::{self, ECHO, ends, exchange_within, full_address, pause},
+    node::{self, ECHO, ends, exchange, full_address, pause},
     trial::{Outcome, Trial},
 };
 
@@ -97,8 +97,9 @@ fn close(trial: &mut Trial, (id, host): (HostId, &Host), busy: &Busy) {
 async fn talk(host: Host, other: HostId) {
     let runtime = host.runtime().clone();
     while !host.is_closed() {
+        let exchange = exchange(&host, full_address(other), 5000);
         let limit = Duration::from_secs(60);
-        let outcome = exchange_within(limit, &host, full_address(other), 5000).await;
+        let outcome = ends(runtime.as_ref(), limit, "an exchange", exchange).await;
         if let Err(failure) = outcome {
             assert!(failure.is_proper(), "{failure:?}");
             pause(runtime.as_ref(), Duration::from_millis(100)).await;

@@ -47,3 +47,14 @@ fn on_a_short_link_a_stream_is_fast_from_the_beginning() {
         "{progress:?}"
     );
 }
+
+#[test]
+fn twice_as_far_it_takes_twice_as_long() {
+    let far = Transfer {
+        round_trip: Duration::from_millis(126),
+        time: Duration::from_millis(2400),
+        ..LINK
+    };
+    let progress = run(1, far);
+    assert!(progress.best() > 0.8, "{progress:?}");
+}

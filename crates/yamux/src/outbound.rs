@@ -192,7 +192,7 @@ impl Outbound {
 }
 
 /// Smaller shares would be spent on headers and wake-ups.
-const SHARE_MIN: usize = 1024;
+const SHARE_MIN: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -302,7 +302,8 @@ mod tests {
         let mut turns: Vec<Turn> = (0..256).map(|_| Turn::default()).collect();
         let mut written = vec![0; turns.len()];
         let mut order: Vec<u32> = (0..256).collect();
-        for _ in 0..40 {
+        let shares_in_a_round = MAX / SHARE_MIN;
+        for _ in 0..10 * turns.len() / shares_in_a_round {
             for &id in &order {
                 written[id as usize] += write_all(&mut outbound, id, &mut turns[id as usize]);
             }

@@ -105,7 +105,9 @@ impl Shared {
         if wake_driver {
             self.driver.wake();
         }
-        self.wake(wakes);
+        if let Some(wakes) = wakes {
+            self.wake(wakes);
+        }
         output
     }
 
@@ -298,14 +300,16 @@ impl Shared {
             let output = work(&mut state, now);
             (output, state.collect_wakes())
         };
-        self.wake(wakes);
+        if let Some(wakes) = wakes {
+            self.wake(wakes);
+        }
         output
     }
 }
 
 #[derive(Default)]
 struct Wakes {
-    streams: SmallVec<[Waker; 4]>,
+    streams: SmallVec<[Waker; 2]>,
     openable: usize,
     incoming: usize,
 }
@@ -327,9 +331,11 @@ impl State {
             || (self.read_paused && self.session.wants_read())
     }
 
-    fn collect_wakes(&mut self) -> Wakes {
+    /// Most of the time there is nobody to be woken.
+    fn collect_wakes(&mut self) -> Option<Wakes> {
+        let mut next = Some(self.session.poll_event()?);
         let mut wakes = Wakes::default();
-        while let Some(event) = self.session.poll_event() {
+        while let Some(event) = next {
             let waker = match event {
                 SessionEvent::Readable(id) => {
                     self.wakers.get_mut(&id).and_then(|of| of.read.take())
@@ -347,8 +353,9 @@ impl State {
                 }
             };
             wakes.streams.extend(waker);
+            next = self.session.poll_event();
         }
-        wakes
+        Some(wakes)
     }
 }
 

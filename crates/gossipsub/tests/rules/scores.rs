@@ -42,10 +42,10 @@ fn each_first_delivery_counts_and_wears_off() {
         node.delivers(2, &message);
     }
     let terms = |node: &Node, number| node.score(number).by_topic[&topic()];
-    assert_eq!(terms(&node, 1).first_deliveries, 5.0);
+    assert_eq!(terms(&node, 1).first_deliveries, 10.0);
     assert_eq!(terms(&node, 2).first_deliveries, 0.0);
     node.pass(Duration::from_millis(1000));
-    assert!((terms(&node, 1).first_deliveries - 4.85).abs() < 1e-9);
+    assert!((terms(&node, 1).first_deliveries - 9.5).abs() < 1e-9);
     node.pass(Duration::from_secs(200));
     assert_eq!(terms(&node, 1).first_deliveries, 0.0);
 }
@@ -309,5 +309,5 @@ fn topics_can_have_parameters_of_their_own() {
     });
     let mut node = Node::joined(config, 1);
     node.accepts(1, &message(50, 1, b"x"));
-    assert_eq!(node.score(1).by_topic[&topic()].first_deliveries, 4.0);
+    assert_eq!(node.score(1).by_topic[&topic()].first_deliveries, 8.0);
 }

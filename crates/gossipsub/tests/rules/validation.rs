@@ -80,7 +80,7 @@ fn a_forgery_does_not_keep_the_real_message_out() {
     node.accepts(2, &real);
     assert_eq!(node.deliveries(), 1);
     assert_eq!(node.score(1).topics, -0.5);
-    assert_eq!(node.score(2).topics, 0.5);
+    assert_eq!(node.score(2).topics, 1.0);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn the_real_message_waits_while_a_forgery_is_validated() {
     assert_eq!(last_validated(&node), Bytes::from_static(b"real"));
     node.verdict(&real, Verdict::Accept);
     assert_eq!(node.deliveries(), 1);
-    assert_eq!((node.score(1).topics, node.score(2).topics), (-0.5, 0.5));
+    assert_eq!((node.score(1).topics, node.score(2).topics), (-0.5, 1.0));
     // 3 has it already.
     assert_eq!(node.copies_to(3, &real), 0);
     assert_eq!(node.copies_to(4, &real), 1);

@@ -86,9 +86,9 @@ struct Decoding<'a> {
 
 #[derive(Clone, Copy)]
 enum IdKind {
-    IHave,
-    IWant,
-    IDontWant,
+    Have,
+    Want,
+    DontWant,
 }
 
 impl<'a> Decoding<'a> {
@@ -198,13 +198,13 @@ impl<'a> Decoding<'a> {
             match field.number {
                 1 => self.ihave(field)?,
                 2 => {
-                    let ids = self.id_list(field, IdKind::IWant)?;
+                    let ids = self.id_list(field, IdKind::Want)?;
                     extend(&mut self.out.rpc.control.iwant, ids);
                 }
                 3 => self.graft(field)?,
                 4 => self.prune(field)?,
                 5 => {
-                    let ids = self.id_list(field, IdKind::IDontWant)?;
+                    let ids = self.id_list(field, IdKind::DontWant)?;
                     extend(&mut self.out.rpc.control.idontwant, ids);
                 }
                 6 => self.extensions(field)?,
@@ -229,7 +229,7 @@ impl<'a> Decoding<'a> {
         while let Some(field) = fields.next_field()? {
             match field.number {
                 1 => topic = Some(field.range()?),
-                2 => self.id(field, IdKind::IHave, &mut ids)?,
+                2 => self.id(field, IdKind::Have, &mut ids)?,
                 _ => {}
             }
         }

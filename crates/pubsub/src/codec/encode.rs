@@ -304,7 +304,7 @@ impl FrameEncoder {
                 if let Some(topic) = topic {
                     put_bytes(entry, 1, name(topic));
                 }
-                while let Some(id) = ids.next() {
+                for id in ids.by_ref() {
                     put_bytes(entry, id_field, id.as_bytes());
                     if entry.len() >= ID_LIST_MAX {
                         break;

@@ -2,11 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
-    process, thread,
+    process,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use futures::FutureExt;
 use serde_json::{Value, json};
 
 use crate::{Gossip, Info, Node, Setup, workloads};
@@ -57,7 +60,7 @@ pub fn run<N: Node>(info: Info) -> Result<()> {
         "listen" => listen::<N>(&setup),
         "dial" => {
             watch_over(Duration::from_secs(parameters.timeout));
-            let result = N::block_on(&setup, workloads::run::<N>(&setup, &parameters))??;
+            let result = as_task::<N>(&setup, &parameters)?;
             let mut event = json!({
                 "event": "result",
                 "name": info.name,
@@ -132,18 +135,28 @@ fn describe(info: &Info) -> Value {
     })
 }
 
+/// Runs the workload on the runtime's own threads. This thread only waits, as blocked as in `listen`:
+/// a second executor would take part in what is measured.
+fn as_task<N: Node>(setup: &Setup, parameters: &Parameters) -> Result<Value> {
+    let (told, outcome) = mpsc::channel();
+    N::block_on(setup, async {
+        let (own, parameters) = (setup.clone(), parameters.clone());
+        let task = async move {
+            let _ = told.send(workloads::run::<N>(&own, &parameters).await);
+        };
+        N::spawn(setup, task.boxed());
+        outcome.recv()
+    })?
+    .context("the workload has panicked")?
+}
+
 fn listen<N: Node>(setup: &Setup) -> Result<()> {
     N::block_on(setup, async {
         let node = N::start(setup).await?;
         let addr = node.address().context("the node does not listen")?;
         say(&json!({ "event": "listening", "addr": addr, "pid": process::id() }))?;
-        thread::spawn(|| {
-            let _ = io::stdin().read_to_end(&mut Vec::new());
-            process::exit(0)
-        });
-        futures::future::pending::<()>().await;
-        drop(node);
-        anyhow::Ok(())
+        io::stdin().read_to_end(&mut Vec::new())?;
+        process::exit(0)
     })?
 }
 

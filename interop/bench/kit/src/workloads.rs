@@ -122,11 +122,7 @@ async fn connect_once<N: Node>(setup: &Setup, node: &N, addr: &str) -> Result<()
         .context("a connection took too long")?
 }
 
-fn operations(
-    times: Vec<Vec<Duration>>,
-    meter: Meter,
-    parameters: &Parameters,
-) -> Result<Value> {
+fn operations(times: Vec<Vec<Duration>>, meter: Meter, parameters: &Parameters) -> Result<Value> {
     let (seconds, mut result) = meter.stop()?;
     let times = times.concat();
     result["operations"] = json!(times.len());
@@ -295,11 +291,7 @@ fn gossip_result(
     Ok(result)
 }
 
-async fn until_subscribed<N: Node>(
-    setup: &Setup,
-    node: &N,
-    messages: &mut Messages,
-) -> Result<()> {
+async fn until_subscribed<N: Node>(setup: &Setup, node: &N, messages: &mut Messages) -> Result<()> {
     let attempts = async {
         while node.publish(messages.next(1)).await.is_err() {
             N::sleep(setup, Duration::from_millis(100)).await;
@@ -351,10 +343,7 @@ async fn echo<N: Node>(node: &N, conn: &N::Conn) -> Result<()> {
 }
 
 /// Runs each future as a task of its own.
-async fn together<N: Node, T, F>(
-    setup: &Setup,
-    workers: impl Iterator<Item = F>,
-) -> Result<Vec<T>>
+async fn together<N: Node, T, F>(setup: &Setup, workers: impl Iterator<Item = F>) -> Result<Vec<T>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,

@@ -5,11 +5,15 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use bench_kit::{Delivered, Info, Node, PROTOCOL, Setup};
-use futures::{AsyncWriteExt, FutureExt, StreamExt, future::BoxFuture};
+use bench_kit::{Delivered, GOSSIP_MAX, Gossip, Info, Node, PROTOCOL, Setup, TOPIC};
+use futures::{AsyncWriteExt, FutureExt, future::BoxFuture};
 use peerkit::{
-    Host, HostConfig, HostEvent, Multiaddr, PeerId, Runtime, Stream, core::multiaddr::Protocol,
-    mplex, runtime, yamux,
+    Host, HostConfig, HostEvent, Multiaddr, PeerId, Runtime, Stream,
+    core::multiaddr::Protocol,
+    gossipsub::{Gossipsub, GossipsubConfig},
+    mplex,
+    pubsub::{MessageId, MessageIdFn, SignaturePolicy},
+    runtime, yamux,
 };
 
 fn main() -> Result<()> {
@@ -24,13 +28,15 @@ fn main() -> Result<()> {
             "async-io-plaintext-yamux",
             "tokio-plaintext-yamux",
         ],
-        gossip: false,
+        gossip: true,
     })
 }
 
 struct Peerkit {
     host: Host,
     address: Option<Multiaddr>,
+    gossip: Option<Gossipsub>,
+    delivered: Delivered,
 }
 
 impl Node for Peerkit {
@@ -66,14 +72,22 @@ impl Node for Peerkit {
             _ => bail!("an unknown security protocol"),
         };
         let host = builder.build().await?;
-        answer(&host, setup);
+        let delivered = Delivered::default();
+        answer(&host, setup, &delivered);
+        let gossip = setup.gossip.map(|kind| gossip(&host, kind, &delivered));
+        let gossip = gossip.transpose()?;
         let mut address = None;
         if setup.listen {
             let any = "/ip4/127.0.0.1/tcp/0".parse()?;
             let (_, reached) = host.listen(any).await?;
             address = Some(reached.with(Protocol::P2p(host.local_peer())));
         }
-        Ok(Self { host, address })
+        Ok(Self {
+            host,
+            address,
+            gossip,
+            delivered,
+        })
     }
 
     fn spawn(setup: &Setup, task: BoxFuture<'static, ()>) {
@@ -120,11 +134,49 @@ impl Node for Peerkit {
         }
         bail!("the host has closed")
     }
+
+    async fn publish(&self, messages: Vec<Vec<u8>>) -> Result<()> {
+        let gossip = self.gossip.as_ref().context("started without gossip")?;
+        for message in messages {
+            gossip.publish(TOPIC, message).await?;
+        }
+        Ok(())
+    }
+
+    fn delivered(&self) -> u64 {
+        self.delivered.get()
+    }
 }
 
-fn answer(host: &Host, setup: &Setup) {
+/// Joins the topic; a task counts what comes.
+fn gossip(host: &Host, kind: Gossip, delivered: &Delivered) -> Result<Gossipsub> {
+    let mut config = GossipsubConfig::default();
+    config.pubsub.limits.frame_len_max = GOSSIP_MAX;
+    if kind == Gossip::Unsigned {
+        config.pubsub.signature_policy = SignaturePolicy::StrictNoSign;
+        // The number that each message of the benchmark begins with.
+        config.message_id = MessageIdFn::new(|message| {
+            let number = message.data.get(..8).unwrap_or(&message.data);
+            MessageId::copy_from_slice(number)
+        });
+    }
+    let gossip = Gossipsub::spawn(host, config)?;
+    let (topic, delivered) = (gossip.clone(), delivered.clone());
+    host.spawn(async move {
+        if let Ok(mut messages) = topic.subscribe(TOPIC).await {
+            while let Some(message) = messages.next().await {
+                if message.is_ok() {
+                    delivered.count();
+                }
+            }
+        }
+    });
+    Ok(gossip)
+}
+
+fn answer(host: &Host, setup: &Setup, delivered: &Delivered) {
     let setup = Arc::new(setup.clone());
-    let delivered = Delivered::default();
+    let delivered = delivered.clone();
     host.set_stream_handler(PROTOCOL, move |stream: Stream| {
         let (setup, delivered) = (setup.clone(), delivered.clone());
         async move {

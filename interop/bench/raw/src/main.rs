@@ -85,7 +85,11 @@ impl Node for Raw {
     }
 
     async fn open(&self, pool: &Pool) -> Result<Box<dyn Pipe>> {
-        let free = pool.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = pool
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         match free {
             Some(pipe) => Ok(pipe),
             None => pipe(TcpStream::connect(pool.address).await?, self.sealed),

@@ -1,0 +1,97 @@
+//! The whole node in virtual time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use peerkit_core::{Keypair, Multiaddr, Runtime, sleep_until};
+use peerkit_gossipsub::{Gossipsub, GossipsubConfig};
+use peerkit_noise::Noise;
+use peerkit_sim::{HostId, Sim, SimRuntime};
+use peerkit_swarm::Host;
+use peerkit_tcp::Tcp;
+use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
+use peerkit_yamux::Yamux;
+
+const NODES: usize = 20;
+const MESSAGES: usize = 10;
+
+fn addr(host: HostId) -> Multiaddr {
+    format!("/ip4/{}/tcp/4001", host.ipv4()).parse().unwrap()
+}
+
+async fn node(runtime: SimRuntime, index: usize) -> Gossipsub {
+    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
+    let keypair = Keypair::ed25519_from_bytes([index as u8 + 1; 32]).unwrap();
+    let upgrader = StandardUpgrader::new(
+        runtime.clone(),
+        vec![Arc::new(Noise::new(&keypair).unwrap())],
+        vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
+        UpgradeConfig::default(),
+    );
+    let tcp = Tcp::new(
+        runtime.clone(),
+        Arc::new(upgrader),
+        peerkit_tcp::Config::default(),
+    );
+    let host = Host::builder(keypair, runtime).transport(tcp).build();
+    host.listen(addr(HostId::new(index as u32))).await.unwrap();
+    Gossipsub::spawn(&host, GossipsubConfig::default()).unwrap()
+}
+
+async fn sleep(runtime: &SimRuntime, duration: Duration) {
+    sleep_until(runtime, runtime.now() + duration).await;
+}
+
+/// Everybody publishes; returns how many deliveries there were, and the hash of the run.
+fn run(seed: u64) -> (usize, u64) {
+    let mut sim = Sim::new(seed);
+    sim.links()
+        .latency(Duration::from_millis(50))
+        .jitter(Duration::from_millis(50));
+    let delivered = Arc::new(AtomicUsize::new(0));
+    let counter = delivered.clone();
+    sim.hosts(NODES, move |started| {
+        let counter = counter.clone();
+        async move {
+            let (index, runtime) = (started.index(), started.runtime());
+            let gossip = node(runtime.clone(), index).await;
+            let mut news = gossip.subscribe("news").await.unwrap();
+            sleep(&runtime, Duration::from_millis(100)).await;
+            for step in [1, 3, 7, 9] {
+                let next = HostId::new(((index + step) % NODES) as u32);
+                gossip.host().connect(addr(next)).await.unwrap();
+            }
+            sleep(&runtime, Duration::from_secs(5)).await;
+            let (publishing, clock) = (gossip.clone(), runtime.clone());
+            gossip.host().spawn(async move {
+                for number in 0..MESSAGES {
+                    publishing
+                        .publish("news", format!("{index}/{number}"))
+                        .await
+                        .unwrap();
+                    sleep(&clock, Duration::from_secs(1)).await;
+                }
+            });
+            while let Some(message) = news.next().await {
+                assert!(message.unwrap().signed);
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    sim.run_until(Duration::from_secs(25));
+    assert_eq!(sim.stats().panics, 0);
+    assert_eq!(sim.stats().foreign_wake_ups, 0);
+    (delivered.load(Ordering::Relaxed), sim.trace_hash())
+}
+
+#[test]
+fn every_message_of_twenty_nodes_arrives_once_everywhere_and_a_run_replays() {
+    let (delivered, hash) = run(1);
+    assert_eq!(delivered, NODES * (NODES - 1) * MESSAGES);
+    assert_eq!(run(1), (delivered, hash));
+}

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Builds the benchmark peers, measures them against each other, draws charts.
+
+    ./run.py                      build, measure everything, write results/ and print tables
+    ./run.py --cases 'bulk-*'     some cases; also --peers, --rounds, --seconds, --bytes
+    ./run.py --show FILE          the tables of a former run
+    ./run.py --chart FILE         bar charts of a former run, as SVG beside it
+
+Each measurement is two processes on loopback, pinned to one half of the cores each; peers take turns within a
+round. The commands and the JSON of a peer are those of the README. Python 3 and Linux, nothing else.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")) / "release"
+
+# Name of a row: package, stack. Packages are built one by one: together, Cargo would unify their features.
+PEERS = {
+    "raw": ("bench-raw", "tcp"),
+    "raw-sealed": ("bench-raw", "tcp-chachapoly-ring"),
+    "rust-libp2p": ("bench-rust-libp2p", "tokio-noise-yamux"),
+    "peerkit": ("bench-peerkit", "async-io-noise-yamux"),
+    "peerkit-tokio": ("bench-peerkit", "tokio-noise-yamux"),
+    "rust-libp2p-mplex": ("bench-rust-libp2p", "tokio-noise-mplex"),
+    "peerkit-mplex": ("bench-peerkit", "async-io-noise-mplex"),
+}
+
+CASES = {
+    f"{way}-{streams}": (way, ["--streams", str(streams)])
+    for way in ("bulk-up", "bulk-down")
+    for streams in (1, 10, 100)
+}
+CASES |= {
+    f"{kind}-{count}": (kind, ["--concurrency", str(count)])
+    for kind, counts in (("requests", (1, 64)), ("connects", (1, 32)))
+    for count in counts
+}
+CASES["idle"] = ("idle", [])
+for name, size, window in (("256", 256, 1024), ("64k", 65536, 64)):
+    for mode in ("signed", "unsigned"):
+        CASES[f"gossip-{name}-{mode}"] = (
+            "gossip", ["--gossip", mode, "--size", str(size), "--window", str(window)])
+for name, size in (("256", 256), ("4k", 4096)):
+    for mode in ("signed", "unsigned"):
+        CASES[f"gossip-mesh-{name}-{mode}"] = (
+            "gossip-mesh", ["--gossip", mode, "--size", str(size), "--window", "64"])
+
+
+def cpu(result):
+    return result["dialer_cpu"] + result["listener_cpu"]
+
+
+# Title, value; the first column of a case is the one that is drawn.
+BULK = [
+    ("CPU s/GiB", lambda r: cpu(r) * 2**30 / r["bytes"]),
+    ("MiB/s", lambda r: r["rate"] / 2**20),
+]
+EACH = [
+    ("CPU µs each", lambda r: cpu(r) * 1e6 / r["operations"]),
+    ("p50 µs", lambda r: r["latency_us"]["p50"]),
+    ("per second", lambda r: r["rate"]),
+]
+GOSSIP = [
+    ("CPU µs each", lambda r: r["cpu_us_per_message"]),
+    ("per second", lambda r: r["rate"]),
+    ("lost", lambda r: r["lost"]),
+]
+COLUMNS = {
+    "bulk-up": BULK,
+    "bulk-down": BULK,
+    "requests": EACH,
+    "connects": EACH,
+    "idle": [
+        ("listener KiB", lambda r: r["listener_bytes_per_connection"] / 1024),
+        ("dialer KiB", lambda r: r["dialer_bytes_per_connection"] / 1024),
+    ],
+    "gossip": GOSSIP,
+    "gossip-mesh": GOSSIP,
+}
+
+
+def build(peers):
+    for package in dict.fromkeys(PEERS[peer][0] for peer in peers):
+        command = ["cargo", "build", "--release", "--package", package]
+        subprocess.run(command, cwd=HERE, check=True)
+
+
+def event(text, kind):
+    for line in text.splitlines():
+        found = json.loads(line)
+        if found.get("event") == kind:
+            return found
+    raise RuntimeError(f"no {kind}")
+
+
+def pinned(side):
+    """What pins a process to its half of the cores; a single core is shared."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = max(1, len(cores) // 2)
+    chosen = cores[:half] if side == "listen" else cores[half:] or cores
+    return lambda: os.sched_setaffinity(0, chosen)
+
+
+def measure(peer, case, extra):
+    package, stack = PEERS[peer]
+    workload, arguments = CASES[case]
+    own = ["--stack", stack]
+    if "--gossip" in arguments:
+        own += arguments[:2]
+        arguments = arguments[2:]
+    dial = [TARGET / package, "dial", *own, "--workload", workload, *arguments, *extra]
+    if workload == "gossip-mesh":
+        done = subprocess.run(dial, stdout=subprocess.PIPE, check=True)
+        return event(done.stdout, "result")
+    listener = subprocess.Popen(
+        [TARGET / package, "listen", *own],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=pinned("listen"),
+    )
+    try:
+        listening = event(listener.stdout.readline(), "listening")
+        dial += ["--addr", listening["addr"], "--peer-pid", str(listening["pid"])]
+        done = subprocess.run(dial, stdout=subprocess.PIPE, check=True, preexec_fn=pinned("dial"))
+        return event(done.stdout, "result")
+    finally:
+        listener.stdin.close()
+        listener.wait(10)
+        listener.stdout.close()
+
+
+def supports(peer, case):
+    if CASES[case][0].startswith("gossip"):
+        return not peer.startswith("raw")
+    return not peer.endswith("mplex") or case.startswith("bulk")
+
+
+def run(options):
+    peers = chosen(options.peers, PEERS)
+    build(peers)
+    extra = ["--seconds", str(options.seconds), "--bytes", str(options.bytes)]
+    results = {}
+    for case in chosen(options.cases, CASES):
+        able = [peer for peer in peers if supports(peer, case)]
+        runs = results[case] = {peer: [] for peer in able}
+        for number in range(options.rounds):
+            first = number % max(1, len(able))
+            for peer in able[first:] + able[:first]:
+                try:
+                    runs[peer].append(measure(peer, case, extra))
+                except (subprocess.SubprocessError, RuntimeError) as error:
+                    print(f"{case}, {peer}: {error}", file=sys.stderr)
+        table(case, runs)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def chosen(patterns, names):
+    return [name for name in names
+            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns.split(","))]
+
+
+def median(runs, value):
+    return statistics.median(map(value, runs))
+
+
+def table(case, runs):
+    columns = COLUMNS[CASES[case][0]]
+    print(f"\n{case}\n")
+    print("| peer |" + "".join(f" {title} |" for title, _ in columns))
+    print("|---|" + "---:|" * len(columns))
+    for peer, own in runs.items():
+        if own:
+            cells = "".join(f" {median(own, value):.4g} |" for _, value in columns)
+            print(f"| {peer} |{cells}")
+
+
+def chart(path):
+    """One picture for each unit: a group of bars for each case, a bar for each peer."""
+    results = json.loads(path.read_text())
+    groups = {}
+    for case, runs in results.items():
+        title, value = COLUMNS[CASES[case][0]][0]
+        bars = [(peer, median(own, value)) for peer, own in runs.items() if own]
+        groups.setdefault((CASES[case][0].split("-")[0], title), []).append((case, bars))
+    for (kind, title), cases in groups.items():
+        target = path.with_name(f"{path.stem}-{kind}.svg")
+        target.write_text(draw(f"{kind}: {title}, less is better", cases))
+        print(target)
+
+
+COLOURS = ["#888888", "#bbbbbb", "#d08030", "#2060b0", "#60a0e0", "#e0b080", "#204080"]
+
+
+def draw(title, cases):
+    top = max((value for _, bars in cases for _, value in bars), default=1) or 1
+    lines, y = [], 34
+    for case, bars in cases:
+        lines.append(f'<text x="8" y="{y + 4}" font-weight="bold">{case}</text>')
+        y += 12
+        for peer, value in bars:
+            width = 380 * value / top
+            colour = COLOURS[list(PEERS).index(peer)]
+            lines.append(f'<text x="140" y="{y + 11}" text-anchor="end">{peer}</text>')
+            lines.append(f'<rect x="146" y="{y}" width="{width:.1f}" height="14" fill="{colour}"/>')
+            lines.append(f'<text x="{152 + width:.1f}" y="{y + 11}">{value:.3g}</text>')
+            y += 17
+        y += 10
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{y}" '
+            'font-family="sans-serif" font-size="12">')
+    background = '<rect width="100%" height="100%" fill="white"/>'
+    name = f'<text x="8" y="18" font-size="14">{title}</text>'
+    return "\n".join([head, background, name, *lines, "</svg>", ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--peers", default="*", help="names, comma separated, * allowed")
+    parser.add_argument("--cases", default="*", help="likewise")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of a case that is bounded by time")
+    parser.add_argument("--bytes", type=int, default=2**30, help="of a bulk case")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "results" / "latest.json")
+    parser.add_argument("--show", type=pathlib.Path)
+    parser.add_argument("--chart", type=pathlib.Path)
+    options = parser.parse_args()
+    if options.show:
+        for case, runs in json.loads(options.show.read_text()).items():
+            table(case, runs)
+    elif options.chart:
+        chart(options.chart)
+    else:
+        run(options)
+
+
+if __name__ == "__main__":
+    main()

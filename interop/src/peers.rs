@@ -165,7 +165,7 @@ impl Peer {
             securities: Security::value_variants().to_vec(),
             key_types,
             remote_key_types: KeyType::value_variants().to_vec(),
-            routers: Vec::new(),
+            routers: Router::value_variants().to_vec(),
             launcher: Launcher::new(binary.into(), ["--json".into()]),
             local: Some(Local { key_files }),
         }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use peerkit_pubsub::{MessageIdFn, PubsubConfig};
+use peerkit_pubsub::{MessageIdFn, PubsubConfig, SignaturePolicy};
 
 /// Configuration of [`Floodsub`](crate::Floodsub). The defaults are safe for a node that talks to strangers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FloodsubConfig {
-    /// What has nothing to do with the router: signatures, limits, queues.
+    /// What has nothing to do with the router: signatures, limits, queues. By default messages are signed
+    /// and unsigned ones accepted ([`LaxSign`](SignaturePolicy::LaxSign)), since rust-libp2p's floodsub
+    /// signs none; [`Received::signed`](peerkit_pubsub::Received::signed) tells them apart.
     pub pubsub: PubsubConfig,
     /// How the id of a message is found.
     pub message_id: MessageIdFn,
@@ -25,8 +27,10 @@ pub struct FloodsubConfig {
 
 impl Default for FloodsubConfig {
     fn default() -> Self {
+        let mut pubsub = PubsubConfig::default();
+        pubsub.signature_policy = SignaturePolicy::LaxSign;
         Self {
-            pubsub: PubsubConfig::default(),
+            pubsub,
             message_id: MessageIdFn::default(),
             seen_ttl: Duration::from_secs(120),
             seen_max: 65_536,

@@ -299,9 +299,13 @@ fn connections_that_cross_do_no_harm() {
             a.flood.publish("news", [number]).await.unwrap();
             net.sleep(Duration::from_millis(1)).await;
         }
-        for number in 0..200_u8 {
-            assert_eq!(next(&mut news).await.data[..], [number]);
+        // While the newer connection takes over, messages may overtake each other.
+        let mut numbers = Vec::new();
+        for _ in 0..200 {
+            numbers.push(next(&mut news).await.data[0]);
         }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..200).collect::<Vec<u8>>());
     });
 }
 
@@ -329,7 +333,7 @@ fn everything_ends_with_the_host() {
 #[test]
 fn a_peer_that_opens_a_stream_for_each_message_is_heard() {
     run(|net| async move {
-        let node = net.node_with(policy(SignaturePolicy::LaxSign)).await;
+        let node = net.node_with(FloodsubConfig::default()).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::OneFrame).await;
         let from = raw.host.local_peer().to_bytes();
@@ -357,19 +361,13 @@ fn a_peer_that_reads_one_frame_of_each_stream_hears_all() {
             let report = node.flood.publish("news", [number; 100]).await.unwrap();
             assert_eq!(report.peers, 1);
         }
-        net.until(|| raw.messages().len() >= 100).await;
+        // What is sent again may come twice.
+        let heard = |number: u8| raw.messages().iter().any(|it| it[..] == [number; 100]);
+        net.until(|| (0..100).all(heard)).await;
         // One after the other, too.
         for number in 100..110_u8 {
             node.flood.publish("news", [number; 100]).await.unwrap();
-            net.until(|| raw.messages().len() > usize::from(number))
-                .await;
-        }
-        let messages = raw.messages();
-        for number in 0..110_u8 {
-            assert!(
-                messages.iter().any(|it| it[..] == [number; 100]),
-                "{number}"
-            );
+            net.until(|| heard(number)).await;
         }
     });
 }

@@ -6,7 +6,7 @@ mod common;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -187,11 +187,11 @@ fn the_same_number_with_other_data_is_the_same_message() {
             raw.signed("news", b"one", 7),
             raw.signed("news", b"other", 7),
         ];
-        for message in &messages {
+        for (at, message) in messages.iter().enumerate() {
             raw.send_alone(&node, &publishing(&[message])).await;
+            net.until(|| node.flood.metrics().topics[0].1.received == at as u64 + 1)
+                .await;
         }
-        net.until(|| node.flood.metrics().topics[0].1.received == 2)
-            .await;
         assert_eq!(next(&mut news).await.data, "one");
         assert_eq!(node.flood.metrics().topics[0].1.duplicates(), 1);
         assert!(net.soon(news.next()).await.is_none());
@@ -290,12 +290,17 @@ fn validations_are_limited_in_number_and_what_is_too_much_is_ignored() {
         let node = net.node_with(config).await;
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (runtime, peak) = (net.runtime.clone(), most.clone());
+        let all_came = Arc::new(AtomicBool::new(false));
+        let go = all_came.clone();
         node.flood.set_validator("news", move |_: Received| {
             let (runtime, running, peak) = (runtime.clone(), running.clone(), peak.clone());
+            let go = go.clone();
             async move {
                 peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                let until = runtime.now() + Duration::from_millis(50);
-                peerkit_core::sleep_until(runtime.as_ref(), until).await;
+                while !go.load(Ordering::SeqCst) {
+                    let soon = runtime.now() + Duration::from_millis(5);
+                    peerkit_core::sleep_until(runtime.as_ref(), soon).await;
+                }
                 running.fetch_sub(1, Ordering::SeqCst);
                 Verdict::Accept
             }
@@ -307,6 +312,9 @@ fn validations_are_limited_in_number_and_what_is_too_much_is_ignored() {
             .collect();
         let all: Vec<_> = messages.iter().collect();
         raw.send_alone(&node, &publishing(&all)).await;
+        net.until(|| node.flood.metrics().validations_dropped == 86)
+            .await;
+        all_came.store(true, Ordering::SeqCst);
         for _ in 0..14 {
             next(&mut news).await;
         }
@@ -355,7 +363,7 @@ fn a_peer_that_opens_many_streams_keeps_the_newest() {
         let mut streams = Vec::new();
         for number in 0..100 {
             let mut stream = raw.stream(&node).await;
-            let topic = (number % 50).to_string();
+            let topic = number.to_string();
             stream
                 .write_all(&encode_rpc(&joining(&topic)))
                 .await
@@ -380,16 +388,17 @@ fn a_peer_that_never_reads_costs_nobody_else() {
         node.connect(&reader).await;
         let mut news = reader.join("news", &[&node]).await;
         let data = vec![7; 16 * 1024];
-        // Both in turn, so that whatever else this machine does is the same for both.
-        let alone = rate(&net, &node, &mut news, &data, 500).await;
+        let alone = rate(&net, &node, &mut news, &data, 1000).await;
 
         let stuck = Raw::new(&net, Reading::Nothing).await;
         stuck.send_alone(&node, &joining("news")).await;
         assert!(node.flood.wait_for_peers("news", 2).await);
-        let beside = rate(&net, &node, &mut news, &data, 500).await;
+        // The queue fills first.
+        rate(&net, &node, &mut news, &data, 200).await;
+        let beside = rate(&net, &node, &mut news, &data, 1000).await;
         println!("alone {alone:.0}/s, beside a peer that never reads {beside:.0}/s");
-        // A machine that has other things to do as well is no exact clock; the measured figure is in the README.
-        assert!(beside > alone / 3.0, "{alone} {beside}");
+        // Less than a tenth is lost; a machine that has other things to do as well is no exact clock.
+        assert!(beside > alone / 2.0, "{alone} {beside}");
 
         let metrics = node.flood.metrics();
         assert!(metrics.dropped.own > 100, "{metrics:?}");

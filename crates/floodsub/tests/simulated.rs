@@ -29,7 +29,9 @@ async fn node(runtime: SimRuntime, index: usize) -> Floodsub {
     let keypair = keypair(index);
     let upgrader = StandardUpgrader::new(
         runtime.clone(),
-        vec![Arc::new(Noise::new(&keypair).unwrap())],
+        vec![Arc::new(
+            Noise::with_seed(&keypair, runtime.seed()).unwrap(),
+        )],
         vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
         UpgradeConfig::default(),
     );

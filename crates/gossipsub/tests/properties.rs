@@ -1,5 +1,9 @@
 //! Whatever strangers do, in whatever order, the router keeps its promises.
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for what it is about"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

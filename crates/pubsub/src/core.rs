@@ -442,11 +442,9 @@ impl Replay {
     /// Whether a message is newer than all of its author's before. Nothing can be said of messages without
     /// author and number.
     fn is_new(&mut self, message: &Message) -> bool {
-        let seqno = message.seqno.as_deref().map(<[u8; 8]>::try_from);
-        let (Some(author), Some(Ok(seqno))) = (message.author(), seqno) else {
+        let (Some(author), Some(seqno)) = (message.author(), message.number()) else {
             return true;
         };
-        let seqno = u64::from_be_bytes(seqno);
         if let Some(highest) = self.highest.get_mut(&author) {
             let new = seqno > *highest;
             *highest = seqno.max(*highest);

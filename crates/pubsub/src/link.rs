@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, future::poll_fn};
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, future::poll_fn};
 use peerkit_core::{
     Multiaddr, ProtocolId, ResetCode, Timer, multiaddr::Protocol, sleep_until, with_deadline,
 };
@@ -212,11 +212,26 @@ impl<R: Router> Link<R> {
         {
             writing.link.peer.queue.put_back(proof.sent);
         }
-        if matches!(end, End::Renewed | End::Gone) {
+        let stream = writing.stream;
+        match end {
             // What was written still arrives. Fails when the stream is gone anyway.
-            let _ = writing.stream.close().await;
+            End::Renewed => drop({ stream }.close().await),
+            End::Gone => self.say_goodbye(stream).await,
+            End::Broken | End::OneFrameRead => {}
         }
         end
+    }
+
+    /// Ends a stream and waits until the remote has read to its end, which it shows by closing its side.
+    async fn say_goodbye(&self, mut stream: Stream) {
+        let goodbye = async {
+            stream.close().await?;
+            let mut ignored = [0; 64];
+            while stream.read(&mut ignored).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // An error or silence: the stream is dropped either way.
+        let _ = with_deadline(self.shared.runtime.as_ref(), GOODBYE_TIME, goodbye).await;
     }
 
     /// One stream for each frame, until the peer is gone or takes none any more.
@@ -305,6 +320,8 @@ const PORTION: usize = 64 * 1024;
 const ONE_FRAME_LEN: usize = 2000;
 /// Streams in a row that fail until the peer is tried anew.
 const ONE_BY_ONE_FAILURES_MAX: usize = 3;
+/// How long a remote may take to read to the end of a stream.
+const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// Portions that are written in one go.
 const BUDGET: usize = 16;
 

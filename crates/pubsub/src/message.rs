@@ -37,4 +37,15 @@ impl Message {
     pub fn author(&self) -> Option<PeerId> {
         PeerId::from_bytes(self.from.as_ref()?).ok()
     }
+
+    /// The number among its author's messages, if it has one of 8 bytes at most.
+    pub fn number(&self) -> Option<u64> {
+        let seqno = self.seqno.as_deref()?;
+        let fits = (1..=8).contains(&seqno.len());
+        fits.then(|| {
+            seqno
+                .iter()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte))
+        })
+    }
 }

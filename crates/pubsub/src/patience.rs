@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Patience {
     left: Duration,
+    /// What was waited beyond what was left: timers are no exact clocks.
+    debt: Duration,
     at: Instant,
 }
 
 /// The most that can be saved up.
-const SAVED_MAX: Duration = Duration::from_millis(100);
+const SAVED_MAX: Duration = Duration::from_millis(50);
+/// Less is not worth a timer.
+const USEFUL_MIN: Duration = Duration::from_millis(10);
 /// One part in so many of the time comes back.
 const SHARE: u32 = 25;
 
@@ -19,21 +23,33 @@ impl Patience {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             left: SAVED_MAX,
+            debt: Duration::ZERO,
             at: now,
         }
     }
 
     /// How long to wait at most.
     pub(crate) fn left(&mut self, now: Instant) -> Duration {
-        let elapsed = now.saturating_duration_since(self.at);
-        self.left = self.left.saturating_add(elapsed / SHARE).min(SAVED_MAX);
-        self.at = self.at.max(now);
+        self.refill(now);
+        if self.left < USEFUL_MIN {
+            return Duration::ZERO;
+        }
         self.left
     }
 
     /// So long was waited.
     pub(crate) fn spend(&mut self, waited: Duration, now: Instant) {
-        self.left = self.left(now).saturating_sub(waited);
+        self.refill(now);
+        self.debt += waited.saturating_sub(self.left);
+        self.left = self.left.saturating_sub(waited);
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let earned = now.saturating_duration_since(self.at) / SHARE;
+        self.at = self.at.max(now);
+        let paid = earned.min(self.debt);
+        self.debt -= paid;
+        self.left = self.left.saturating_add(earned - paid).min(SAVED_MAX);
     }
 }
 
@@ -52,6 +68,8 @@ mod tests {
         let (mut now, mut waited) = (start, Duration::ZERO);
         while now < start + Duration::from_secs(100) {
             let wait = patience.left(now);
+            // Timers fire late.
+            let wait = wait + Duration::from_millis(u64::from(!wait.is_zero()));
             now += wait;
             patience.spend(wait, now);
             waited += wait;

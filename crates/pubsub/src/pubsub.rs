@@ -89,8 +89,7 @@ impl<R: Router> Pubsub<R> {
     ///
     /// The data is copied once. The call waits while the queues of all peers that should get the message
     /// are full (at most [`QueueLimits::publish_timeout`](crate::QueueLimits::publish_timeout)). When
-    /// some have room, it waits for the others only as long as they have been slow for less than a
-    /// twenty-fifth of the time, so that a slow peer costs the publisher and the other peers no more than that. What finds no
+    /// some have room, it waits for the others for no more than a twenty-fifth of the time, so that a slow peer costs the publisher and the other peers no more than that. What finds no
     /// room in the end is named in the report.
     ///
     /// A message that was taken waits to be written; [`flush`](Self::flush) waits for that. This node's
@@ -152,8 +151,9 @@ impl<R: Router> Pubsub<R> {
         }
     }
 
-    /// Sends what waits (for at most `limit`), ends all streams in good order and takes nothing more.
-    /// Call it before [`Host::close`], which may cut off what was published a moment before.
+    /// Sends what waits, ends all streams in good order, waits until the peers have read them to
+    /// the end, all of it for at most `limit`, and takes nothing more. Call it before
+    /// [`Host::close`], which may cut off what was published a moment before.
     ///
     /// Subscriptions and events end. The host goes on, and answers the protocols no longer.
     ///

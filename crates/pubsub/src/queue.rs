@@ -621,18 +621,15 @@ mod tests {
     }
 
     fn message(text: &'static str) -> (MessageId, Arc<Message>) {
-        let message = Message {
-            from: None,
-            data: Bytes::from_static(text.as_bytes()),
-            seqno: None,
-            topic: Topic::from("news"),
-            signature: None,
-            key: None,
-            encoded: Bytes::from_static(text.as_bytes()),
-        };
+        let signer = crate::MessageSigner::new(
+            &peerkit_core::Keypair::generate_ed25519(),
+            crate::SignaturePolicy::StrictNoSign,
+            0,
+        );
+        let message = signer.message(&Topic::from("news"), text.as_bytes());
         (
             MessageId::copy_from_slice(text.as_bytes()),
-            Arc::new(message),
+            Arc::new(message.unwrap()),
         )
     }
 
@@ -773,7 +770,6 @@ mod tests {
         let now = start();
         let queue = queue(now);
         for text in ["1", "22", "333", "4444"] {
-            // Bytes that look like a message with a topic are not needed here: they are not read back.
             assert!(push(&queue, own(text), now).is_empty());
             assert!(push(&queue, forward(text), now).is_empty());
         }
@@ -782,7 +778,7 @@ mod tests {
         assert!(matches!(refused, Pushed::Full(..)), "{refused:?}");
         assert_eq!(push(&queue, forward("5"), now), [forward("5")]);
         let state = lock(&queue.state);
-        assert_eq!((state.own.bytes, state.forwarded.bytes), (10, 10));
+        assert_eq!((state.own.bytes, state.forwarded.bytes), (42, 42));
     }
 
     #[test]
@@ -792,9 +788,10 @@ mod tests {
         push(&queue, own("1"), now);
         push(&queue, forward("1"), now);
         let later = now + Duration::from_secs(5);
-        push(&queue, forward("2"), later);
-        let (_, lost) = fill(&queue, later);
-        assert_eq!(lost, 1);
+        assert_eq!(push(&queue, forward("2"), later), [forward("1")]);
+        assert_eq!(fill(&queue, later).1, 0);
+        push(&queue, forward("3"), later);
+        assert_eq!(fill(&queue, later + Duration::from_secs(5)).1, 1);
         push(&queue, own("2"), later);
         assert_eq!(fill(&queue, later + Duration::from_secs(10)).1, 1);
     }

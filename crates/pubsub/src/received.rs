@@ -26,7 +26,7 @@ pub struct Received {
     pub data: Bytes,
     /// Its author, if it names one. Anybody may have written it unless it is [`signed`](Self::signed).
     pub from: Option<PeerId>,
-    /// Its number among its author's messages, if it has one of the usual 8 bytes.
+    /// Its number among its author's messages, if it has one of 8 bytes at most.
     pub seqno: Option<u64>,
     /// What it is known by.
     pub id: MessageId,
@@ -38,12 +38,11 @@ pub struct Received {
 
 impl Received {
     pub(crate) fn new(message: &Message, id: MessageId, source: PeerId) -> Self {
-        let seqno = message.seqno.as_deref().map(<[u8; 8]>::try_from);
         Self {
             topic: message.topic.clone(),
             data: message.data.clone(),
             from: message.author(),
-            seqno: seqno.and_then(Result::ok).map(u64::from_be_bytes),
+            seqno: message.number(),
             id,
             source,
             // A signature that does not hold was rejected, and one that is not wanted as well.

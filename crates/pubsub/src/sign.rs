@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -27,15 +28,24 @@ pub enum SignaturePolicy {
     /// Messages name neither author nor number nor signature, and those that do are rejected.
     StrictNoSign,
     /// Messages are signed; unsigned ones are accepted, and what they say of their author is
-    /// anybody's claim.
+    /// anybody's claim. The numbers of signed ones may be shorter than 8 bytes, since js-libp2p's
+    /// floodsub leaves out leading zeros.
     LaxSign,
-    /// Messages are not signed; those that are have to be signed well.
+    /// Messages are not signed; those that are have to be signed well, with numbers as above.
     LaxNoSign,
 }
 
 impl SignaturePolicy {
     fn signs(self) -> bool {
         matches!(self, Self::StrictSign | Self::LaxSign)
+    }
+
+    /// How many bytes the number of a signed message may have.
+    fn seqno_lens(self) -> RangeInclusive<usize> {
+        match self {
+            Self::StrictSign | Self::StrictNoSign => SEQNO_LEN..=SEQNO_LEN,
+            Self::LaxSign | Self::LaxNoSign => 1..=SEQNO_LEN,
+        }
     }
 }
 
@@ -230,7 +240,7 @@ impl MessageVerifier {
             SignaturePolicy::StrictNoSign => Some(check_anonymous(message)),
             SignaturePolicy::LaxSign | SignaturePolicy::LaxNoSign if !signed => Some(Ok(())),
             SignaturePolicy::StrictSign | SignaturePolicy::LaxSign | SignaturePolicy::LaxNoSign => {
-                check_signed_form(message).err().map(Err)
+                check_signed_form(message, self.policy).err().map(Err)
             }
         }
     }
@@ -293,12 +303,12 @@ fn check_anonymous(message: &Message) -> Result<(), InvalidMessage> {
     Ok(())
 }
 
-fn check_signed_form(message: &Message) -> Result<(), InvalidMessage> {
+fn check_signed_form(message: &Message, policy: SignaturePolicy) -> Result<(), InvalidMessage> {
     if message.from.is_none() {
         return Err(InvalidMessage::NoAuthor);
     }
     let seqno = message.seqno.as_ref().ok_or(InvalidMessage::NoSeqno)?;
-    if seqno.len() != SEQNO_LEN {
+    if !policy.seqno_lens().contains(&seqno.len()) {
         return Err(InvalidMessage::BadSeqno);
     }
     let signature = message.signature.as_ref();
@@ -500,6 +510,37 @@ mod tests {
             change(&mut changed);
             let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 10);
             assert_eq!(verifier.verify(&rewritten(changed)), Err(expected));
+        }
+    }
+
+    /// js-libp2p's floodsub leaves out leading zeros.
+    #[test]
+    fn short_numbers_are_signed_well_enough_for_the_lax() {
+        let keypair = Keypair::generate_ed25519();
+        let identity = Identity::new(&keypair);
+        let (mut bytes, topic) = (Vec::new(), Topic::from("news"));
+        put_bytes(&mut bytes, 1, &identity.from);
+        put_bytes(&mut bytes, 2, b"data");
+        put_bytes(&mut bytes, 3, &[7; 7]);
+        put_bytes(&mut bytes, 4, topic.as_str().as_bytes());
+        let signature = keypair.sign(&[PREFIX, &bytes].concat()).unwrap();
+        put_bytes(&mut bytes, 5, &signature);
+        let message = Message {
+            from: Some(identity.from.clone()),
+            data: Bytes::from_static(b"data"),
+            seqno: Some(Bytes::from_static(&[7; 7])),
+            topic,
+            signature: Some(signature.into()),
+            key: None,
+            encoded: bytes.into(),
+        };
+        assert_eq!(message.number(), Some(0x0007_0707_0707_0707));
+        for (policy, expected) in [
+            (SignaturePolicy::LaxSign, Ok(())),
+            (SignaturePolicy::LaxNoSign, Ok(())),
+            (SignaturePolicy::StrictSign, Err(InvalidMessage::BadSeqno)),
+        ] {
+            assert_eq!(MessageVerifier::new(policy, 10).verify(&message), expected);
         }
     }
 

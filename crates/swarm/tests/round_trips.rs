@@ -8,6 +8,7 @@
 mod common;
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -98,16 +99,34 @@ impl SecurityUpgrade for WithoutMuxers {
     }
 }
 
+/// Measures again when it took too long: a busy machine adds to a time and never takes from it.
+async fn assert_round_trips(expected: Range<f64>, mut measure: impl AsyncFnMut() -> f64) {
+    let mut measured = Vec::new();
+    for _ in 0..5 {
+        let count = measure().await;
+        assert!(count >= expected.start, "{count}");
+        if count < expected.end {
+            return;
+        }
+        measured.push(count);
+    }
+    panic!("{measured:?} are not below {}", expected.end);
+}
+
 #[test]
 fn with_our_own_listener_it_takes_two_beside_the_connect() {
     run(async {
         let net = Arc::new(Net::new());
         let (_listener, addr) = net.echo_host().await;
+        assert_round_trips(2.0..2.5, async || {
+            let host = host_behind_a_slow_link(&net, Setup::default(), addr.clone());
+            round_trips(&net, &host, &addr).await
+        })
+        .await;
         let host = host_behind_a_slow_link(&net, Setup::default(), addr.clone());
-        let first = round_trips(&net, &host, &addr).await;
-        assert!((2.0..2.5).contains(&first), "{first}");
-        let next_stream = round_trips(&net, &host, &addr).await;
-        assert!((1.0..1.5).contains(&next_stream), "{next_stream}");
+        host.connect(&addr).await.unwrap();
+        let next_stream = async || round_trips(&net, &host, &addr).await;
+        assert_round_trips(1.0..1.5, next_stream).await;
     });
 }
 
@@ -118,9 +137,11 @@ fn a_listener_that_does_not_choose_the_muxer_in_the_handshake_costs_no_more() {
         let setup = Setup::default();
         let security = WithoutMuxers(Noise::new(&setup.keypair).unwrap());
         let (_listener, addr) = net.echo_host_secured(setup, Arc::new(security)).await;
-        let host = host_behind_a_slow_link(&net, Setup::default(), addr.clone());
-        let first = round_trips(&net, &host, &addr).await;
-        assert!((2.0..2.5).contains(&first), "{first}");
+        assert_round_trips(2.0..2.5, async || {
+            let host = host_behind_a_slow_link(&net, Setup::default(), addr.clone());
+            round_trips(&net, &host, &addr).await
+        })
+        .await;
     });
 }
 
@@ -134,14 +155,18 @@ fn a_listener_that_refuses_the_muxer_costs_another_dial_once() {
         };
         let security = WithoutMuxers(Noise::new(&setup.keypair).unwrap());
         let (_listener, addr) = net.echo_host_secured(setup, Arc::new(security)).await;
-        let both = Setup {
-            muxers: vec![yamux(), mplex()],
-            ..Setup::default()
+        let dialer = || {
+            let both = Setup {
+                muxers: vec![yamux(), mplex()],
+                ..Setup::default()
+            };
+            host_behind_a_slow_link(&net, both, addr.clone())
         };
-        let host = host_behind_a_slow_link(&net, both, addr.clone());
-        let first = round_trips(&net, &host, &addr).await;
-        assert!((5.0..8.5).contains(&first), "{first}");
-        let next_stream = round_trips(&net, &host, &addr).await;
-        assert!((1.0..1.5).contains(&next_stream), "{next_stream}");
+        let first = async || round_trips(&net, &dialer(), &addr).await;
+        assert_round_trips(5.0..8.5, first).await;
+        let host = dialer();
+        round_trips(&net, &host, &addr).await;
+        let next_stream = async || round_trips(&net, &host, &addr).await;
+        assert_round_trips(1.0..1.5, next_stream).await;
     });
 }

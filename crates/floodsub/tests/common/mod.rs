@@ -9,7 +9,7 @@ use peerkit_core::{Keypair, Multiaddr, Runtime, with_deadline};
 use peerkit_floodsub::{Floodsub, FloodsubConfig};
 use peerkit_memory::{Memory, MemoryNetwork};
 use peerkit_noise::Noise;
-use peerkit_pubsub::{Received, Subscription};
+use peerkit_pubsub::{Received, SignaturePolicy, Subscription};
 use peerkit_swarm::Host;
 use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
 use peerkit_yamux::Yamux;
@@ -54,7 +54,9 @@ impl Net {
     }
 
     pub(crate) async fn node(&self) -> Node {
-        self.node_with(FloodsubConfig::default()).await
+        let mut strict = FloodsubConfig::default();
+        strict.pubsub.signature_policy = SignaturePolicy::StrictSign;
+        self.node_with(strict).await
     }
 
     pub(crate) async fn node_with(&self, config: FloodsubConfig) -> Node {

@@ -1,5 +1,9 @@
 //! Gossipsub on real hosts.
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for what it is about"
+)]
 
 mod memory;
 mod simulated;

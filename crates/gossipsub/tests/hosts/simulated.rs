@@ -29,7 +29,9 @@ async fn node(runtime: SimRuntime, index: usize) -> Gossipsub {
     let keypair = Keypair::ed25519_from_bytes([index as u8 + 1; 32]).unwrap();
     let upgrader = StandardUpgrader::new(
         runtime.clone(),
-        vec![Arc::new(Noise::new(&keypair).unwrap())],
+        vec![Arc::new(
+            Noise::with_seed(&keypair, [index as u8; 32]).unwrap(),
+        )],
         vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
         UpgradeConfig::default(),
     );

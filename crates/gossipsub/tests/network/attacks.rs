@@ -202,12 +202,8 @@ fn one_publisher_whom_others_censor_is_heard() {
     }
     net.mesh_up(&honest, 4);
     net.run(5 * SECOND);
-    for number in 0..40 {
-        let author = if number % 2 == 0 {
-            honest[0]
-        } else {
-            sybils[number]
-        };
+    for (number, sybil) in sybils.iter().enumerate().take(40) {
+        let author = if number % 2 == 0 { honest[0] } else { *sybil };
         let at = net.now;
         let data = net.publish(author, 256);
         net.run(6 * SECOND);

@@ -15,11 +15,11 @@ use peerkit_pubsub::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-pub struct Net {
-    pub nodes: Vec<Node>,
-    pub now: Instant,
-    pub start: Instant,
-    pub rng: StdRng,
+pub(crate) struct Net {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) rng: StdRng,
     packets: BTreeMap<(Instant, u64), Packet>,
     sent: u64,
     timers: BTreeSet<(Instant, usize)>,
@@ -29,28 +29,28 @@ pub struct Net {
     links: BTreeSet<(usize, usize)>,
     seqno: u64,
     /// How long a node takes to find a message valid.
-    pub validation: Duration,
+    pub(crate) validation: Duration,
     verdicts: BTreeMap<(Instant, u64), (usize, MessageId, Verdict)>,
 }
 
-pub struct Node {
-    pub id: PeerId,
-    pub router: GossipsubRouter,
+pub(crate) struct Node {
+    pub(crate) id: PeerId,
+    pub(crate) router: GossipsubRouter,
     /// What this node withholds, if it is a bad one.
-    pub censor: Censor,
+    pub(crate) censor: Censor,
     /// When each message came, by its data.
-    pub delivered: BTreeMap<Bytes, Instant>,
+    pub(crate) delivered: BTreeMap<Bytes, Instant>,
     /// Copies of messages that came, and their bytes.
-    pub copies: u64,
-    pub bytes: u64,
-    pub validations: u64,
+    pub(crate) copies: u64,
+    pub(crate) bytes: u64,
+    pub(crate) validations: u64,
     versions: Vec<Version>,
     timer: Option<Instant>,
     ip: IpAddr,
 }
 
 /// Whether something is not sent.
-pub type Censor = Option<Box<dyn FnMut(&Outgoing, Instant) -> bool>>;
+pub(crate) type Censor = Option<Box<dyn FnMut(&Outgoing, Instant) -> bool>>;
 
 struct Packet {
     from: usize,
@@ -58,7 +58,7 @@ struct Packet {
     what: Outgoing,
 }
 
-pub fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic::from("news")
 }
 
@@ -67,7 +67,7 @@ impl Net {
         clippy::disallowed_methods,
         reason = "any instant will do as a beginning"
     )]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let now = Instant::now();
         Self {
             nodes: Vec::new(),
@@ -87,7 +87,7 @@ impl Net {
     }
 
     /// Adds a node that has joined the topic.
-    pub fn add(&mut self, config: Config) -> usize {
+    pub(crate) fn add(&mut self, config: Config) -> usize {
         let number = self.nodes.len();
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&(number as u64 + 1).to_be_bytes());
@@ -122,17 +122,17 @@ impl Net {
         number
     }
 
-    pub fn add_many(&mut self, count: usize, config: &Config) -> Vec<usize> {
+    pub(crate) fn add_many(&mut self, count: usize, config: &Config) -> Vec<usize> {
         (0..count).map(|_| self.add(config.clone())).collect()
     }
 
     /// Puts a node at an address that it may share with others.
-    pub fn place(&mut self, node: usize, ip: [u8; 4]) {
+    pub(crate) fn place(&mut self, node: usize, ip: [u8; 4]) {
         self.nodes[node].ip = ip.into();
     }
 
     /// Connects two nodes; the first one has dialed.
-    pub fn connect(&mut self, dialer: usize, listener: usize) {
+    pub(crate) fn connect(&mut self, dialer: usize, listener: usize) {
         if dialer == listener || !self.links.insert(pair(dialer, listener)) {
             return;
         }
@@ -142,7 +142,7 @@ impl Net {
         self.settle(listener);
     }
 
-    pub fn disconnect(&mut self, one: usize, other: usize) {
+    pub(crate) fn disconnect(&mut self, one: usize, other: usize) {
         if self.links.remove(&pair(one, other)) {
             for (from, to) in [(one, other), (other, one)] {
                 let id = self.nodes[to].id;
@@ -155,7 +155,7 @@ impl Net {
     }
 
     /// Every node dials so many others at random.
-    pub fn mesh_up(&mut self, nodes: &[usize], dials: usize) {
+    pub(crate) fn mesh_up(&mut self, nodes: &[usize], dials: usize) {
         for node in nodes {
             let mut others: Vec<_> = nodes
                 .iter()
@@ -163,33 +163,33 @@ impl Net {
                 .filter(|other| other != node)
                 .collect();
             let (chosen, _) = others.partial_shuffle(&mut self.rng, dials);
-            for other in chosen.to_vec() {
+            for other in chosen.iter().copied() {
                 self.connect(*node, other);
             }
         }
     }
 
     /// From now on everything between these gets lost, and nobody is told.
-    pub fn cut(&mut self, some: &[usize], others: &[usize]) {
+    pub(crate) fn cut(&mut self, some: &[usize], others: &[usize]) {
         for one in some {
             self.cut
                 .extend(others.iter().map(|other| pair(*one, *other)));
         }
     }
 
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 
     /// Publishes a message of so many bytes, which is named by its beginning.
-    pub fn publish(&mut self, node: usize, len: usize) -> Bytes {
+    pub(crate) fn publish(&mut self, node: usize, len: usize) -> Bytes {
         self.seqno += 1;
         let mut data = vec![0; len.max(8)];
         data[..8].copy_from_slice(&self.seqno.to_be_bytes());
         self.publish_data(node, data.into())
     }
 
-    pub fn publish_data(&mut self, node: usize, data: Bytes) -> Bytes {
+    pub(crate) fn publish_data(&mut self, node: usize, data: Bytes) -> Bytes {
         let message = self.message(node, &data);
         let now = self.now;
         // Nobody to take it is no failure here: it counts as not delivered.
@@ -213,7 +213,7 @@ impl Net {
         })
     }
 
-    pub fn run(&mut self, time: Duration) {
+    pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.next_time().filter(|next| *next <= end) {
             self.now = self.now.max(next);
@@ -342,7 +342,7 @@ impl Net {
     }
 
     /// Sends something that the router of a bad node would never say.
-    pub fn inject(&mut self, from: usize, to: usize, what: Outgoing) {
+    pub(crate) fn inject(&mut self, from: usize, to: usize, what: Outgoing) {
         self.sent += 1;
         let at = self.now + delay(from, to);
         self.packets
@@ -350,7 +350,7 @@ impl Net {
     }
 
     /// A message of `author` with such data, as a bad node may send it.
-    pub fn forge(&mut self, author: usize, data: &'static [u8]) -> Outgoing {
+    pub(crate) fn forge(&mut self, author: usize, data: &'static [u8]) -> Outgoing {
         let message = self.message(author, &Bytes::from_static(data));
         Outgoing::Forward(MessageIdFn::default().id(&message), message)
     }
@@ -380,14 +380,14 @@ impl Net {
     }
 
     /// Something under the id that the next message of `author` will have.
-    pub fn forge_next(&mut self, author: usize, data: &'static [u8]) -> Outgoing {
+    pub(crate) fn forge_next(&mut self, author: usize, data: &'static [u8]) -> Outgoing {
         let forged = self.forge(author, data);
         self.seqno -= 1;
         forged
     }
 
     /// How many of these nodes have a message.
-    pub fn reached(&self, nodes: &[usize], data: &Bytes) -> usize {
+    pub(crate) fn reached(&self, nodes: &[usize], data: &Bytes) -> usize {
         nodes
             .iter()
             .filter(|node| self.nodes[**node].delivered.contains_key(data))
@@ -395,7 +395,7 @@ impl Net {
     }
 
     /// When the last of these nodes, the author left out, got a message; `None` if some lack it.
-    pub fn latency(
+    pub(crate) fn latency(
         &self,
         nodes: &[usize],
         author: usize,

@@ -69,7 +69,8 @@ fn times_that_are_too_short_or_too_long_are_refused() {
         check(|c| c.heartbeat_interval = Duration::ZERO),
         Err(ConfigError::TooShort("heartbeat_interval"))
     );
-    let long: [(fn(&mut Config, Duration), _); 8] = [
+    type Set = fn(&mut Config, Duration);
+    let long: [(Set, _); 8] = [
         (
             |c, t| c.heartbeat_initial_delay = t,
             "heartbeat_initial_delay",

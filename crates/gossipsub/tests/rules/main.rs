@@ -1,5 +1,9 @@
 //! The rules of the router, one by one, against peers that the test plays.
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for what it is about"
+)]
 
 mod config;
 mod extensions;

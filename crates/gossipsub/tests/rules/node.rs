@@ -14,26 +14,26 @@ use peerkit_pubsub::{
     PublishRefused, Published, Router, RouterEvent, Rpc, SubscriptionChange, Topic, Verdict,
 };
 
-pub struct Node {
-    pub router: GossipsubRouter,
-    pub now: Instant,
-    pub sent: Vec<(PeerId, Outgoing)>,
-    pub events: Vec<RouterEvent>,
+pub(crate) struct Node {
+    pub(crate) router: GossipsubRouter,
+    pub(crate) now: Instant,
+    pub(crate) sent: Vec<(PeerId, Outgoing)>,
+    pub(crate) events: Vec<RouterEvent>,
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "any instant will do as a beginning"
 )]
-pub fn start() -> Instant {
+pub(crate) fn start() -> Instant {
     Instant::now()
 }
 
-pub fn keypair(number: u8) -> Keypair {
+pub(crate) fn keypair(number: u8) -> Keypair {
     Keypair::ed25519_from_bytes([number; 32]).unwrap()
 }
 
-pub fn peer(number: u8) -> PeerId {
+pub(crate) fn peer(number: u8) -> PeerId {
     static PEERS: LazyLock<Vec<PeerId>> = LazyLock::new(|| {
         let keys = (0..=255).map(|number| keypair(number).public());
         keys.map(|key| key.to_peer_id()).collect()
@@ -41,15 +41,15 @@ pub fn peer(number: u8) -> PeerId {
     PEERS[usize::from(number)]
 }
 
-pub fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic::from("news")
 }
 
-pub fn message(author: u8, seqno: u64, data: &[u8]) -> Arc<Message> {
+pub(crate) fn message(author: u8, seqno: u64, data: &[u8]) -> Arc<Message> {
     message_in(&topic(), author, seqno, data)
 }
 
-pub fn message_in(topic: &Topic, author: u8, seqno: u64, data: &[u8]) -> Arc<Message> {
+pub(crate) fn message_in(topic: &Topic, author: u8, seqno: u64, data: &[u8]) -> Arc<Message> {
     let from = peer(author).to_bytes();
     let encoded = [
         &from,
@@ -69,11 +69,11 @@ pub fn message_in(topic: &Topic, author: u8, seqno: u64, data: &[u8]) -> Arc<Mes
     })
 }
 
-pub fn id(message: &Message) -> MessageId {
+pub(crate) fn id(message: &Message) -> MessageId {
     MessageIdFn::default().id(message)
 }
 
-pub fn link(version: Version, direction: Direction, ip: Option<IpAddr>) -> PeerLink {
+pub(crate) fn link(version: Version, direction: Direction, ip: Option<IpAddr>) -> PeerLink {
     let protocol = match version {
         Version::Floodsub => "/floodsub/1.0.0",
         Version::V1_0 => "/meshsub/1.0.0",
@@ -88,7 +88,7 @@ pub fn link(version: Version, direction: Direction, ip: Option<IpAddr>) -> PeerL
     }
 }
 
-pub fn joining(topic: &Topic) -> SubscriptionChange {
+pub(crate) fn joining(topic: &Topic) -> SubscriptionChange {
     SubscriptionChange {
         subscribe: true,
         topic: topic.clone(),
@@ -97,7 +97,7 @@ pub fn joining(topic: &Topic) -> SubscriptionChange {
     }
 }
 
-pub fn pruning(topic: &Topic, backoff: Option<u64>) -> Prune {
+pub(crate) fn pruning(topic: &Topic, backoff: Option<u64>) -> Prune {
     Prune {
         topic: topic.clone(),
         peers: Vec::new(),
@@ -106,11 +106,11 @@ pub fn pruning(topic: &Topic, backoff: Option<u64>) -> Prune {
 }
 
 impl Node {
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self::with_seed(config, 7)
     }
 
-    pub fn with_seed(config: Config, seed: u8) -> Self {
+    pub(crate) fn with_seed(config: Config, seed: u8) -> Self {
         let now = start();
         let router =
             GossipsubRouter::new(peer(0), config, MessageIdFn::default(), [seed; 32], now).unwrap();
@@ -123,7 +123,7 @@ impl Node {
     }
 
     /// A node that has joined the topic, with so many peers (1 and up) that have too.
-    pub fn joined(config: Config, peers: u8) -> Self {
+    pub(crate) fn joined(config: Config, peers: u8) -> Self {
         let mut node = Self::new(config);
         node.subscribe();
         for number in 1..=peers {
@@ -132,47 +132,47 @@ impl Node {
         node
     }
 
-    pub fn subscribe(&mut self) {
+    pub(crate) fn subscribe(&mut self) {
         self.router.subscribe(&topic(), self.now);
         self.drain();
     }
 
-    pub fn unsubscribe(&mut self) {
+    pub(crate) fn unsubscribe(&mut self) {
         self.router.unsubscribe(&topic(), self.now);
         self.drain();
     }
 
-    pub fn connect(&mut self, number: u8) {
+    pub(crate) fn connect(&mut self, number: u8) {
         self.connect_as(number, Version::V1_2, Direction::Outbound);
     }
 
-    pub fn connect_as(&mut self, number: u8, version: Version, direction: Direction) {
+    pub(crate) fn connect_as(&mut self, number: u8, version: Version, direction: Direction) {
         self.connect_at(number, link(version, direction, None));
     }
 
-    pub fn connect_at(&mut self, number: u8, link: PeerLink) {
+    pub(crate) fn connect_at(&mut self, number: u8, link: PeerLink) {
         self.router.handle_connected(peer(number), link, self.now);
         self.router.handle_stream(&peer(number), self.now);
         self.drain();
     }
 
-    pub fn disconnect(&mut self, number: u8) {
+    pub(crate) fn disconnect(&mut self, number: u8) {
         self.router.handle_disconnected(&peer(number), self.now);
         self.drain();
     }
 
     /// A peer that is connected and has joined the topic.
-    pub fn member(&mut self, number: u8) {
+    pub(crate) fn member(&mut self, number: u8) {
         self.connect(number);
         self.join(number, &topic());
     }
 
-    pub fn member_as(&mut self, number: u8, version: Version, direction: Direction) {
+    pub(crate) fn member_as(&mut self, number: u8, version: Version, direction: Direction) {
         self.connect_as(number, version, direction);
         self.join(number, &topic());
     }
 
-    pub fn join(&mut self, number: u8, topic: &Topic) {
+    pub(crate) fn join(&mut self, number: u8, topic: &Topic) {
         self.rpc(
             number,
             Rpc {
@@ -182,12 +182,12 @@ impl Node {
         );
     }
 
-    pub fn rpc(&mut self, number: u8, rpc: Rpc) {
+    pub(crate) fn rpc(&mut self, number: u8, rpc: Rpc) {
         self.router.handle_rpc(&peer(number), rpc, self.now);
         self.drain();
     }
 
-    pub fn control(&mut self, number: u8, control: Control) {
+    pub(crate) fn control(&mut self, number: u8, control: Control) {
         self.rpc(
             number,
             Rpc {
@@ -197,7 +197,7 @@ impl Node {
         );
     }
 
-    pub fn grafts(&mut self, number: u8) {
+    pub(crate) fn grafts(&mut self, number: u8) {
         self.control(
             number,
             Control {
@@ -207,7 +207,7 @@ impl Node {
         );
     }
 
-    pub fn prunes(&mut self, number: u8, backoff: Option<u64>) {
+    pub(crate) fn prunes(&mut self, number: u8, backoff: Option<u64>) {
         self.control(
             number,
             Control {
@@ -217,7 +217,7 @@ impl Node {
         );
     }
 
-    pub fn offers(&mut self, number: u8, ids: Vec<MessageId>) {
+    pub(crate) fn offers(&mut self, number: u8, ids: Vec<MessageId>) {
         self.control(
             number,
             Control {
@@ -230,7 +230,7 @@ impl Node {
         );
     }
 
-    pub fn asks(&mut self, number: u8, ids: Vec<MessageId>) {
+    pub(crate) fn asks(&mut self, number: u8, ids: Vec<MessageId>) {
         self.control(
             number,
             Control {
@@ -240,7 +240,7 @@ impl Node {
         );
     }
 
-    pub fn refuses(&mut self, number: u8, ids: Vec<MessageId>) {
+    pub(crate) fn refuses(&mut self, number: u8, ids: Vec<MessageId>) {
         self.control(
             number,
             Control {
@@ -250,7 +250,7 @@ impl Node {
         );
     }
 
-    pub fn extends(&mut self, number: u8, extensions: Extensions) {
+    pub(crate) fn extends(&mut self, number: u8, extensions: Extensions) {
         self.control(
             number,
             Control {
@@ -260,7 +260,7 @@ impl Node {
         );
     }
 
-    pub fn delivers(&mut self, number: u8, message: &Arc<Message>) {
+    pub(crate) fn delivers(&mut self, number: u8, message: &Arc<Message>) {
         self.rpc(
             number,
             Rpc {
@@ -270,31 +270,31 @@ impl Node {
         );
     }
 
-    pub fn verdict(&mut self, message: &Message, verdict: Verdict) {
+    pub(crate) fn verdict(&mut self, message: &Message, verdict: Verdict) {
         self.router.handle_verdict(&id(message), verdict, self.now);
         self.drain();
     }
 
     /// A peer brings a message that is valid.
-    pub fn accepts(&mut self, number: u8, message: &Arc<Message>) {
+    pub(crate) fn accepts(&mut self, number: u8, message: &Arc<Message>) {
         self.delivers(number, message);
         self.verdict(message, Verdict::Accept);
     }
 
     /// A peer brings a message that is invalid.
-    pub fn rejects(&mut self, number: u8, message: &Arc<Message>) {
+    pub(crate) fn rejects(&mut self, number: u8, message: &Arc<Message>) {
         self.delivers(number, message);
         self.verdict(message, Verdict::Reject);
     }
 
-    pub fn publish(&mut self, message: &Arc<Message>) -> Result<Published, PublishRefused> {
+    pub(crate) fn publish(&mut self, message: &Arc<Message>) -> Result<Published, PublishRefused> {
         let published = self.router.publish(Arc::clone(message), self.now);
         self.drain();
         published
     }
 
     /// Lets time pass, with everything that is due in it.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.router.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
@@ -304,7 +304,7 @@ impl Node {
         self.now = end;
     }
 
-    pub fn heartbeats(&mut self, count: u32) {
+    pub(crate) fn heartbeats(&mut self, count: u32) {
         let before = self.router.counts().heartbeats;
         while self.router.counts().heartbeats < before + u64::from(count) {
             let due = self.router.poll_timeout().unwrap();
@@ -312,33 +312,33 @@ impl Node {
         }
     }
 
-    pub fn forget_output(&mut self) {
+    pub(crate) fn forget_output(&mut self) {
         self.sent.clear();
         self.events.clear();
     }
 
-    pub fn in_mesh(&self, number: u8) -> bool {
+    pub(crate) fn in_mesh(&self, number: u8) -> bool {
         self.router.mesh(&topic()).contains(&peer(number))
     }
 
-    pub fn mesh_len(&self) -> usize {
+    pub(crate) fn mesh_len(&self) -> usize {
         self.router.mesh(&topic()).len()
     }
 
-    pub fn score(&self, number: u8) -> Score {
+    pub(crate) fn score(&self, number: u8) -> Score {
         self.router.score(&peer(number)).unwrap()
     }
 
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         self.router.counts()
     }
 
-    pub fn sizes(&self) -> Sizes {
+    pub(crate) fn sizes(&self) -> Sizes {
         self.router.sizes()
     }
 
     /// What was sent to a peer.
-    pub fn sent_to(&self, number: u8) -> impl Iterator<Item = &Outgoing> {
+    pub(crate) fn sent_to(&self, number: u8) -> impl Iterator<Item = &Outgoing> {
         self.sent
             .iter()
             .filter(move |(to, _)| *to == peer(number))
@@ -352,37 +352,37 @@ impl Node {
         })
     }
 
-    pub fn grafts_to(&self, number: u8) -> usize {
+    pub(crate) fn grafts_to(&self, number: u8) -> usize {
         self.controls(number)
             .map(|control| control.graft.len())
             .sum()
     }
 
-    pub fn prunes_to(&self, number: u8) -> Vec<Prune> {
+    pub(crate) fn prunes_to(&self, number: u8) -> Vec<Prune> {
         self.controls(number)
             .flat_map(|control| control.prune.clone())
             .collect()
     }
 
-    pub fn ihaves_to(&self, number: u8) -> Vec<MessageId> {
+    pub(crate) fn ihaves_to(&self, number: u8) -> Vec<MessageId> {
         let offers = self.controls(number).flat_map(|control| &control.ihave);
         offers.flat_map(|offer| offer.ids.clone()).collect()
     }
 
-    pub fn iwants_to(&self, number: u8) -> Vec<MessageId> {
+    pub(crate) fn iwants_to(&self, number: u8) -> Vec<MessageId> {
         self.controls(number)
             .flat_map(|control| control.iwant.clone())
             .collect()
     }
 
-    pub fn idontwants_to(&self, number: u8) -> Vec<MessageId> {
+    pub(crate) fn idontwants_to(&self, number: u8) -> Vec<MessageId> {
         self.controls(number)
             .flat_map(|control| control.idontwant.clone())
             .collect()
     }
 
     /// How often a message was sent to a peer.
-    pub fn copies_to(&self, number: u8, message: &Message) -> usize {
+    pub(crate) fn copies_to(&self, number: u8, message: &Message) -> usize {
         let messages = self.sent_to(number).filter_map(|what| match what {
             Outgoing::Publish(id, _) | Outgoing::Forward(id, _) => Some(id),
             _ => None,
@@ -390,21 +390,21 @@ impl Node {
         messages.filter(|sent| **sent == id(message)).count()
     }
 
-    pub fn validations(&self) -> usize {
+    pub(crate) fn validations(&self) -> usize {
         self.events
             .iter()
             .filter(|event| matches!(event, RouterEvent::Validate { .. }))
             .count()
     }
 
-    pub fn deliveries(&self) -> usize {
+    pub(crate) fn deliveries(&self) -> usize {
         self.events
             .iter()
             .filter(|event| matches!(event, RouterEvent::Deliver { .. }))
             .count()
     }
 
-    pub fn calls(&self) -> Vec<PeerId> {
+    pub(crate) fn calls(&self) -> Vec<PeerId> {
         let calls = self.events.iter().filter_map(|event| match event {
             RouterEvent::Connect { peer, .. } => Some(*peer),
             _ => None,

@@ -22,7 +22,7 @@ const NO_LIMITS: &[&str] = &[
     "nodelay", "reuse_port", "protocol_version", "agent_version",
     "signature_policy", "recommended_addresses", "pubsub", "message_id",
     "versions", "prefix", "mesh_target", "mesh_low", "mesh_high", "mesh_best", "mesh_outbound",
-    "gossip_min", "gossip_factor", "history_gossip", "heartbeat_initial_delay",
+    "gossip_min", "gossip_best", "gossip_factor", "history_gossip", "heartbeat_initial_delay",
     "heartbeat_interval", "flood_publish", "prune_backoff", "unsubscribe_backoff",
     "backoff_slack", "opportunistic_graft_ticks", "opportunistic_graft_peers", "direct_peers",
     "direct_connect_ticks", "peer_exchange", "idontwant_size_min", "idontwant_on_publish",

@@ -140,6 +140,10 @@ pub(crate) struct ListenArguments {
     /// End when stdin ends, for programs that start this one.
     #[arg(long)]
     pub(crate) until_stdin_ends: bool,
+    /// Set a limit, for example connections_max=1000; may be given more than once. The line that
+    /// tells that a limit was reached has its name.
+    #[arg(long, value_name = "NAME=N")]
+    pub(crate) limit: Vec<String>,
     /// Subscribe to this topic and print its messages; may be given more than once.
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,

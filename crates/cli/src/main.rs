@@ -5,6 +5,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod interrupt;
+mod limits;
 mod node;
 mod output;
 mod progress;

@@ -1,7 +1,7 @@
 //! Nodes as the options describe them.
 
 use peerkit::{
-    Builder, Host,
+    Builder, Host, HostConfig,
     core::read_key_file,
     runtime::{AsyncStd, Tokio},
 };
@@ -13,7 +13,12 @@ use crate::{
 
 /// Starts a node that listens nowhere yet.
 pub(crate) async fn start(options: &Options) -> Result<Host, Failure> {
-    let mut builder = Host::builder();
+    start_with(options, HostConfig::default()).await
+}
+
+/// The same with other limits.
+pub(crate) async fn start_with(options: &Options, config: HostConfig) -> Result<Host, Failure> {
+    let mut builder = Host::builder().config(config);
     if let Some(file) = &options.key {
         builder = builder.identity(read_key_file(file)?);
     }

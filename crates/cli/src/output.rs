@@ -2,7 +2,10 @@
 
 use std::{fmt, io::Write, time::Duration};
 
-use peerkit::{Direction, Multiaddr, PeerId, core::ConnectionInfo, pubsub::Received};
+use peerkit::{
+    Direction, HostEvent, Multiaddr, PeerId, core::ConnectionInfo, pubsub::Received,
+    swarm::LimitExceeded,
+};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -80,6 +83,18 @@ pub(crate) enum Event<'a> {
         agent: &'a str,
         protocols: Vec<String>,
     },
+    /// A limit was reached.
+    Limit {
+        refused: &'a Refused<'a>,
+        /// How often since the last line about it.
+        times: u64,
+    },
+    /// Connections were closed since there were more than needed.
+    Trimmed {
+        connections: usize,
+        closed: usize,
+        high_watermark: usize,
+    },
     Ping {
         round_trip: Duration,
     },
@@ -103,6 +118,52 @@ pub(crate) enum Event<'a> {
         is_member: bool,
     },
     Info(&'a Info),
+}
+
+/// What was refused because of a limit.
+#[derive(Debug)]
+pub(crate) struct Refused<'a> {
+    /// A word for it.
+    pub(crate) what: &'static str,
+    /// From whom or where.
+    pub(crate) remote: String,
+    pub(crate) limit: &'a LimitExceeded,
+}
+
+impl<'a> Refused<'a> {
+    /// What an event tells of a limit, if it does.
+    pub(crate) fn of(event: &'a HostEvent) -> Option<Self> {
+        let limit = event.limit()?;
+        let (what, remote) = if let HostEvent::InboundRefused { remote_addr, .. } = event {
+            ("connection", remote_addr.to_string())
+        } else if let HostEvent::OutboundRefused { addr, .. } = event {
+            ("dial", addr.to_string())
+        } else if let HostEvent::StreamRefused { peer, .. } = event {
+            ("stream", peer.to_string())
+        } else {
+            return None;
+        };
+        Some(Self {
+            what,
+            remote,
+            limit,
+        })
+    }
+
+    fn to_json(&self, times: u64) -> Value {
+        let limit = self.limit;
+        json!({
+            "event": "limit",
+            "refused": self.what,
+            "remote": self.remote,
+            "scope": limit.scope.to_string(),
+            "resource": limit.resource.to_string(),
+            "used": limit.used,
+            "max": limit.max,
+            "setting": limit.setting,
+            "times": times,
+        })
+    }
 }
 
 /// What a peer says of itself, ready to be printed.
@@ -195,6 +256,15 @@ impl Event<'_> {
                 protocols,
             } => json!({
                 "event": "identified", "peer": peer.to_string(), "agent": agent, "protocols": protocols,
+            }),
+            Self::Limit { refused, times } => refused.to_json(*times),
+            Self::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            } => json!({
+                "event": "trimmed", "connections": connections, "closed": closed,
+                "setting": "trim.high_watermark", "max": high_watermark,
             }),
             Self::Ping { round_trip } => {
                 json!({"event": "ping", "ok": true, "ms": milliseconds(*round_trip)})
@@ -363,6 +433,29 @@ impl fmt::Display for Event<'_> {
                     protocols.escape_debug()
                 )
             }
+            Self::Limit { refused, times } => {
+                let Refused {
+                    what,
+                    remote,
+                    limit,
+                } = refused;
+                write!(
+                    f,
+                    "limit reached: a {what} of {remote} was refused: {limit}"
+                )?;
+                match times {
+                    1 => Ok(()),
+                    times => write!(f, " ({times} refusals since the last line)"),
+                }
+            }
+            Self::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            } => write!(
+                f,
+                "closing {closed} of {connections} connections: there are more than trim.high_watermark, {high_watermark}"
+            ),
             Self::Ping { round_trip } => {
                 write!(f, "round trip {:.3} ms", milliseconds(*round_trip))
             }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Listener, events, run_with_stdin, text};
+use common::{Listener, events, run, run_with_stdin, text};
 use serde_json::Value;
 
 #[test]
@@ -222,4 +222,27 @@ fn a_signal_ends_a_listener_well() {
         assert!(sent.unwrap().success());
         listener.expect_end();
     }
+}
+
+#[test]
+fn whoever_reaches_a_limit_reads_which_one() {
+    let mut listener = Listener::start(&["--limit", "connections_per_peer_max=0"]);
+    let told = common::failure(&["ping", &listener.addr.clone()]);
+    assert!(told.contains("resource limit exceeded"), "{told}");
+    let limit = listener.event("limit");
+    assert_eq!(limit["setting"], "limits.connections_per_peer_max");
+    assert_eq!(limit["refused"], "connection");
+    assert_eq!((&limit["used"], &limit["max"]), (&0.into(), &0.into()));
+    assert_eq!(limit["times"], 1);
+    listener.stop();
+}
+
+#[test]
+fn a_limit_that_does_not_exist_is_refused() {
+    let told = run(&["listen", "--limit", "nonsense=1"]);
+    let told = text(&told.stderr);
+    assert!(
+        told.contains("\"nonsense\" is no limit; there are connections_max"),
+        "{told}"
+    );
 }

@@ -267,7 +267,7 @@ pub enum ConnectionError {
     #[error("the connection was closed")]
     Closed,
     /// The remote said goodbye; zero is the ordinary code.
-    #[error("the remote closed the connection (code {0})")]
+    #[error("the remote closed the connection ({})", close_code(*.0))]
     ClosedByRemote(u32),
     /// The remote broke the muxer's rules.
     #[error("the remote broke the muxer's rules: {0}")]
@@ -385,6 +385,26 @@ impl From<StreamError> for io::Error {
     }
 }
 
+/// What a goodbye's code means: those of yamux itself, and those that go-libp2p has added (its
+/// `network.ConnErrorCode`; the proposal of the specification gives streams other numbers).
+fn close_code(code: u32) -> String {
+    let meaning = match code {
+        0 => "code 0",
+        1 => "code 1: protocol error",
+        2 => "code 2: internal error",
+        0x1000 => "code 0x1000: protocol negotiation failed",
+        0x1001 => "code 0x1001: resource limit exceeded",
+        0x1002 => "code 0x1002: rate limited",
+        0x1003 => "code 0x1003: protocol violation",
+        0x1004 => "code 0x1004: supplanted by another connection",
+        0x1005 => "code 0x1005: trimmed",
+        0x1006 => "code 0x1006: shutting down",
+        0x1007 => "code 0x1007: not wanted",
+        code => return format!("code {code:#x}"),
+    };
+    meaning.into()
+}
+
 fn list(ids: &[ProtocolId]) -> String {
     let names: Vec<_> = ids.iter().map(ProtocolId::as_str).collect();
     names.join(", ")
@@ -403,6 +423,19 @@ mod tests {
             inner,
             Some(StreamError::ResetByRemote(ResetCode(7)))
         ));
+    }
+
+    #[test]
+    fn a_goodbye_tells_what_its_code_means() {
+        let texts = [0, 0x1001, 77].map(|code| ConnectionError::ClosedByRemote(code).to_string());
+        assert_eq!(
+            texts,
+            [
+                "the remote closed the connection (code 0)",
+                "the remote closed the connection (code 0x1001: resource limit exceeded)",
+                "the remote closed the connection (code 0x4d)",
+            ]
+        );
     }
 
     #[test]

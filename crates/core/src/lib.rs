@@ -34,6 +34,7 @@ mod envelope;
 mod error;
 mod io;
 mod keys;
+mod machine;
 mod muxer;
 mod peer_id;
 mod peer_record;
@@ -64,6 +65,7 @@ pub use keys::{
     Existing, KeyError, KeyFileError, MAX_KEY_LEN, load_keypair, read_key_file, save_keypair,
     write_encoded_key_file, write_key_file,
 };
+pub use machine::Machine;
 pub use muxer::{CloseReason, MuxerContext, MuxerUpgrade, Session, SessionEvent, StreamId};
 pub use peer_id::{InvalidPeerId, parse_peer_id};
 pub use peer_record::{PeerRecord, PeerRecordError};

@@ -46,6 +46,12 @@ pub enum CloseReason {
     ProtocolError,
     /// Something failed on this side.
     InternalError,
+    /// A limit of this side was reached, so that it can't keep the connection.
+    LimitExceeded,
+    /// This side has more connections than it wants and needs others more.
+    Trimmed,
+    /// This side does not want to talk with the remote.
+    Denied,
 }
 
 /// A muxer as a pure machine: no I/O, clock, randomness, async or locks.

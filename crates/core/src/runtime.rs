@@ -10,7 +10,7 @@ use std::{
 
 use futures::future::{BoxFuture, poll_fn};
 
-use crate::Io;
+use crate::{Io, Machine};
 
 /// Clock, timers, tasks, sockets and randomness, chosen by value.
 ///
@@ -35,6 +35,11 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 
     /// Fresh randomness to seed generators with: from the operating system, or from the simulation's seed.
     fn seed(&self) -> [u8; 32];
+
+    /// How large the machine is, for limits that follow it. It is asked once, when a node is built.
+    fn machine(&self) -> Machine {
+        Machine::default()
+    }
 }
 
 /// A timer: a future that completes at its deadline.

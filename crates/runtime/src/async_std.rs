@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use peerkit_core::{Network, Runtime, Timer};
+use peerkit_core::{Machine, Network, Runtime, Timer};
 
 use crate::{
     reactor::{Reactor, ReactorTimer},
@@ -51,5 +51,9 @@ impl Runtime for AsyncStd {
 
     fn seed(&self) -> [u8; 32] {
         system::seed()
+    }
+
+    fn machine(&self) -> Machine {
+        system::machine()
     }
 }

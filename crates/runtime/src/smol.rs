@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use peerkit_core::{Network, Runtime, Timer};
+use peerkit_core::{Machine, Network, Runtime, Timer};
 
 use crate::{
     reactor::{Reactor, ReactorTimer},
@@ -53,5 +53,9 @@ impl Runtime for Smol {
 
     fn seed(&self) -> [u8; 32] {
         system::seed()
+    }
+
+    fn machine(&self) -> Machine {
+        system::machine()
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use peerkit_core::Machine;
 use rand::{TryRng, rngs::SysRng};
 
 #[expect(
@@ -59,4 +60,76 @@ pub(crate) fn interfaces() -> io::Result<Vec<IpAddr>> {
         }
     }
     Ok(found)
+}
+
+/// What Linux tells of the machine. Where nothing is told, a small machine is assumed.
+pub(crate) fn machine() -> Machine {
+    let read = |path| std::fs::read_to_string(path).ok();
+    let installed = read("/proc/meminfo").and_then(|text| total_memory(&text));
+    let granted = read("/sys/fs/cgroup/memory.max")
+        .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        .and_then(|text| text.trim().parse().ok());
+    let memory = installed.into_iter().chain(granted).min();
+    let descriptors = read("/proc/self/limits").and_then(|text| open_files(&text));
+    Machine::new(
+        memory.unwrap_or(UNKNOWN_MEMORY),
+        descriptors.unwrap_or(UNKNOWN_DESCRIPTORS),
+    )
+}
+
+/// 1 GiB, as a single-board computer has.
+const UNKNOWN_MEMORY: u64 = 1 << 30;
+
+/// What macOS grants; Windows has no limit on sockets.
+const UNKNOWN_DESCRIPTORS: u64 = if cfg!(windows) { 16_384 } else { 256 };
+
+/// `MemTotal:       24683888 kB`
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// `Max open files            1024                 1048576              files`; the first is the one in force.
+fn open_files(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|it| it.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_tells_is_understood() {
+        let meminfo = "MemTotal:       24683888 kB\nMemFree:  1 kB\n";
+        assert_eq!(total_memory(meminfo), Some(24_683_888 * 1024));
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                      Max open files            1024                 1048576              files     \n";
+        assert_eq!(open_files(limits), Some(1024));
+        let unlimited = "Max open files            unlimited            unlimited            files";
+        assert_eq!(open_files(unlimited), Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_it_does_not_tell_is_nothing() {
+        for garbage in [
+            "",
+            "MemTotal: kB",
+            "Max open files",
+            "MemTotal: 1 MB\nMax open files  x",
+        ] {
+            assert_eq!(total_memory(garbage), None);
+            assert_eq!(open_files(garbage), None);
+        }
+        let machine = machine();
+        assert!(machine.memory > 0 && machine.descriptors > 0);
+    }
 }

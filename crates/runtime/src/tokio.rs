@@ -16,7 +16,9 @@ use ::tokio::{
     time::Sleep,
 };
 use futures::{AsyncRead, AsyncWrite, FutureExt, future::BoxFuture};
-use peerkit_core::{Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket};
+use peerkit_core::{
+    Machine, Network, Runtime, TcpConnection, TcpListener, TcpOptions, Timer, UdpSocket,
+};
 
 use crate::{socket, system};
 
@@ -68,6 +70,10 @@ impl Runtime for Tokio {
 
     fn seed(&self) -> [u8; 32] {
         system::seed()
+    }
+
+    fn machine(&self) -> Machine {
+        system::machine()
     }
 }
 

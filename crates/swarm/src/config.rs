@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{Limits, TrimConfig};
+
 /// Configuration of a host. The defaults are safe for a node that talks to strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,6 +12,8 @@ pub struct HostConfig {
     pub dial: DialConfig,
     /// What strangers may use up.
     pub limits: Limits,
+    /// Which connections are closed when there are more than needed.
+    pub trim: TrimConfig,
     /// How long agreeing on the protocol of a stream may take, in both directions. 10 s by default.
     pub negotiation_timeout: Duration,
     /// How long [`Host::close`](crate::Host::close) waits for connections to say goodbye. 3 s by default.
@@ -24,6 +28,7 @@ impl Default for HostConfig {
         Self {
             dial: DialConfig::default(),
             limits: Limits::default(),
+            trim: TrimConfig::default(),
             negotiation_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
             event_capacity: 256,
@@ -37,6 +42,15 @@ impl Default for HostConfig {
 pub struct DialConfig {
     /// Addresses that are dialed at the same time, over all peers; further ones wait. 128 by default.
     pub concurrent_max: usize,
+    /// Addresses of one peer that are dialed at the same time; further ones wait. Stops a peer whose
+    /// addresses never answer from holding up the dials to all others. 8 by default.
+    pub concurrent_per_peer_max: usize,
+    /// How long dialing one address may take in all, a second and careful attempt included. Stops
+    /// listeners that cost a deadline for each attempt. 15 s by default.
+    pub address_timeout: Duration,
+    /// How long a peer is dialed carefully after it was confused by bytes sent ahead; then the
+    /// quick way is tried again. 1 h by default.
+    pub careful_for: Duration,
     /// Addresses of one peer that are tried in one dial. Stops peers that announce
     /// addresses without end. 32 by default.
     pub addresses_max: usize,
@@ -51,54 +65,12 @@ impl Default for DialConfig {
     fn default() -> Self {
         Self {
             concurrent_max: 128,
+            concurrent_per_peer_max: 8,
+            address_timeout: Duration::from_secs(15),
+            careful_for: Duration::from_secs(60 * 60),
             addresses_max: 32,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
-        }
-    }
-}
-
-/// What strangers may use up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Connections in all. Stops connection floods. 1024 by default.
-    pub connections_max: usize,
-    /// Connections that others made. 768 by default, so that dialing stays possible under a flood.
-    pub inbound_connections_max: usize,
-    /// Connections with one peer. Stops a peer that connects again and again. 8 by default.
-    pub connections_per_peer_max: usize,
-    /// Inbound connections that are still to be secured. Stops half-open floods. 64 by default.
-    pub inbound_upgrades_max: usize,
-    /// The same of one IPv4 address, or one /56 of IPv6; loopback is not counted. Stops one attacker
-    /// that takes the place of everybody else. 8 by default.
-    pub inbound_upgrades_per_ip_max: usize,
-    /// Inbound streams of one connection that are still to agree on a protocol; further ones
-    /// wait in the muxer. Stops peers that open streams and stay silent. 64 by default.
-    pub inbound_negotiations_max: usize,
-    /// Running handlers of one protocol; further streams are reset. 4096 by default.
-    pub handlers_per_protocol_max: usize,
-    /// Running handlers of one connection; further streams are reset. 512 by default.
-    pub handlers_per_connection_max: usize,
-    /// Peers whose addresses are remembered. 10,000 by default.
-    pub known_peers_max: usize,
-    /// Addresses that are remembered of one peer. 64 by default.
-    pub known_addresses_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections_max: 1024,
-            inbound_connections_max: 768,
-            connections_per_peer_max: 8,
-            inbound_upgrades_max: 64,
-            inbound_upgrades_per_ip_max: 8,
-            inbound_negotiations_max: 64,
-            handlers_per_protocol_max: 4096,
-            handlers_per_connection_max: 512,
-            known_peers_max: 10_000,
-            known_addresses_max: 64,
         }
     }
 }

@@ -1,13 +1,18 @@
 //! The table of connections.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use async_lock::Semaphore;
 use peerkit_core::{
     Connection, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, multiaddr::Protocol,
 };
 
-use crate::{config::Limits, permits::Permits};
+use crate::resources::{ConnectionPermit, Scope};
 
 /// The number of a connection, unique within a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +59,10 @@ pub(crate) struct Entry {
     pub(crate) dialed: Option<Multiaddr>,
     /// Inbound streams that are yet to agree on a protocol.
     pub(crate) negotiations: Arc<Semaphore>,
-    /// Running handlers.
-    pub(crate) handlers: Permits,
+    /// Counts its streams, handlers and memory.
+    pub(crate) scope: Arc<Scope>,
+    /// Its place in the table; given back when it is taken off.
+    pub(crate) permit: Mutex<Option<ConnectionPermit>>,
 }
 
 impl Entry {
@@ -88,7 +95,6 @@ impl Entry {
 pub(crate) struct Connections {
     peers: BTreeMap<PeerId, Vec<Arc<Entry>>>,
     total: usize,
-    inbound: usize,
 }
 
 impl Connections {
@@ -109,23 +115,8 @@ impl Connections {
         usable.max_by_key(|entry| entry.id).cloned()
     }
 
-    /// Whether one more may be added; otherwise the limit that speaks against it.
-    pub(crate) fn check(&self, info: &ConnectionInfo, limits: &Limits) -> Result<(), &'static str> {
-        if self.total >= limits.connections_max {
-            return Err("connections_max");
-        }
-        if info.direction == Direction::Inbound && self.inbound >= limits.inbound_connections_max {
-            return Err("inbound_connections_max");
-        }
-        if self.count(&info.remote_peer) >= limits.connections_per_peer_max {
-            return Err("connections_per_peer_max");
-        }
-        Ok(())
-    }
-
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) -> usize {
         self.total += 1;
-        self.inbound += usize::from(entry.info.direction == Direction::Inbound);
         let of_peer = self.peers.entry(entry.info.remote_peer).or_default();
         of_peer.push(entry);
         of_peer.len()
@@ -142,12 +133,15 @@ impl Connections {
         let left = of_peer.len();
         if left < before {
             self.total -= 1;
-            self.inbound -= usize::from(entry.info.direction == Direction::Inbound);
         }
         if left == 0 {
             self.peers.remove(&peer);
         }
         left
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.total
     }
 
     pub(crate) fn count(&self, peer: &PeerId) -> usize {

@@ -7,6 +7,8 @@ use peerkit_core::{
     TransportError,
 };
 
+use crate::{Denied, LimitExceeded};
+
 /// Why no connection could be made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,8 +84,11 @@ pub enum AttemptError {
     #[error("this node itself answered")]
     OwnPeer,
     /// A limit of this host was reached.
-    #[error("a limit of this host was reached: {0}")]
-    Limit(&'static str),
+    #[error(transparent)]
+    Limit(LimitExceeded),
+    /// The connection is not wanted: a list or the application speaks against it.
+    #[error(transparent)]
+    Denied(Denied),
 }
 
 impl AttemptError {
@@ -92,7 +97,7 @@ impl AttemptError {
         match self {
             Self::Transport(error) => error.fault(),
             Self::Connection(error) => error.fault(),
-            Self::OwnPeer => Fault::Misuse,
+            Self::OwnPeer | Self::Denied(_) => Fault::Misuse,
             Self::Limit(_) => Fault::Limit,
         }
     }
@@ -132,6 +137,9 @@ pub enum OpenStreamError {
         /// The deadline that was set.
         limit: Duration,
     },
+    /// A limit of this host was reached.
+    #[error(transparent)]
+    Limit(LimitExceeded),
     /// No protocol was named.
     #[error("no protocol was named")]
     NoProtocol,
@@ -148,7 +156,7 @@ impl OpenStreamError {
             Self::Connection(error) => error.fault(),
             Self::Unsupported { .. } => Fault::Incompatible,
             Self::Negotiation { source, .. } => source.fault(),
-            Self::Timeout { .. } => Fault::Limit,
+            Self::Timeout { .. } | Self::Limit(_) => Fault::Limit,
             Self::NoProtocol | Self::InvalidProtocol(_) => Fault::Misuse,
         }
     }

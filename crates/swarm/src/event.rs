@@ -8,9 +8,11 @@ use std::{
 
 use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
 use futures::Stream;
-use peerkit_core::{ConnectionError, ConnectionInfo, Multiaddr, PeerId, UpgradeError};
+use peerkit_core::{
+    ConnectionError, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, UpgradeError,
+};
 
-use crate::{ConnectionId, DialError, ListenerId};
+use crate::{ConnectionId, Denied, DialError, LimitExceeded, ListenerId};
 
 /// Something has happened to a host.
 #[derive(Clone, Debug)]
@@ -63,13 +65,47 @@ pub enum HostEvent {
         /// Why.
         error: Arc<UpgradeError>,
     },
-    /// An inbound connection was refused because of a limit. Left out while a reader lags,
-    /// since strangers can cause any number of these.
+    /// An inbound connection was refused because of a limit, or since it is not wanted. Left out
+    /// while a reader lags, since strangers can cause any number of these.
     InboundRefused {
         /// From where.
         remote_addr: Multiaddr,
-        /// The limit, by the name of its setting.
-        limit: &'static str,
+        /// Who it was, if that was known already. The remote was told why then, where the muxer can.
+        peer: Option<PeerId>,
+        /// Why.
+        reason: Arc<Refusal>,
+    },
+    /// A stream was refused because of a limit, and reset if the remote had opened it. Left out
+    /// while a reader lags, since strangers can cause any number of these.
+    StreamRefused {
+        /// On which connection.
+        connection: ConnectionId,
+        /// The remote.
+        peer: PeerId,
+        /// Who wanted to open it.
+        direction: Direction,
+        /// What it was for, if that was known already.
+        protocol: Option<ProtocolId>,
+        /// The limit.
+        limit: Arc<LimitExceeded>,
+    },
+    /// A dial or a connection that it led to was refused because of a limit of this host. The caller gets the same as an error.
+    OutboundRefused {
+        /// Where it was to go.
+        addr: Multiaddr,
+        /// Whom it was to reach, if that was known.
+        peer: Option<PeerId>,
+        /// Why.
+        reason: Arc<Refusal>,
+    },
+    /// There were too many connections, and those of the least valuable peers are being closed.
+    Trimmed {
+        /// How many there were.
+        connections: usize,
+        /// How many of them are closed.
+        closed: usize,
+        /// `trim.high_watermark`, above which this happens.
+        high_watermark: usize,
     },
     /// A dial has failed.
     DialFailed {
@@ -85,6 +121,47 @@ pub enum HostEvent {
         /// How many.
         missed: u64,
     },
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A limit was reached.
+    #[error(transparent)]
+    Limit(LimitExceeded),
+    /// It is not wanted.
+    #[error(transparent)]
+    Denied(Denied),
+}
+
+impl From<LimitExceeded> for Refusal {
+    fn from(limit: LimitExceeded) -> Self {
+        Self::Limit(limit)
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl HostEvent {
+    /// The limit that was reached, if this tells of one. Its text is one line that names the setting.
+    pub fn limit(&self) -> Option<&LimitExceeded> {
+        if let Self::StreamRefused { limit, .. } = self {
+            return Some(limit);
+        }
+        let (Self::InboundRefused { reason, .. } | Self::OutboundRefused { reason, .. }) = self
+        else {
+            return None;
+        };
+        match reason.as_ref() {
+            Refusal::Limit(limit) => Some(limit),
+            Refusal::Denied(_) => None,
+        }
+    }
 }
 
 /// A stream of [`HostEvent`]s, from the moment of [`Host::events`](crate::Host::events) on.
@@ -168,6 +245,7 @@ mod tests {
     use futures::executor::block_on;
 
     use super::*;
+    use crate::{DenyRule, GateStage};
 
     #[test]
     fn a_slow_reader_is_told_what_it_missed() {
@@ -195,7 +273,11 @@ mod tests {
         for _ in 0..100 {
             bus.emit_minor(HostEvent::InboundRefused {
                 remote_addr: Multiaddr::empty(),
-                limit: "inbound_upgrades_max",
+                peer: None,
+                reason: Arc::new(Refusal::Denied(Denied {
+                    stage: GateStage::Accept,
+                    rule: DenyRule::Gate,
+                })),
             });
         }
         bus.emit(HostEvent::ProtocolsChanged);

@@ -10,8 +10,8 @@ use futures::{FutureExt, future::BoxFuture};
 use peerkit_core::ProtocolId;
 
 use crate::{
-    Stream,
-    permits::{Permit, Permits},
+    LimitExceeded, Resource, Stream,
+    resources::{Accounts, Held, Scope},
 };
 
 /// Answers the streams of a protocol. Async closures that take a [`Stream`] are handlers.
@@ -61,7 +61,7 @@ impl<T, E: fmt::Display> HandlerOutcome for Result<T, E> {
 /// The table of handlers; readers take a snapshot.
 pub(crate) struct Handlers {
     table: RwLock<Arc<Table>>,
-    per_protocol_max: usize,
+    accounts: Arc<Accounts>,
 }
 
 #[derive(Clone, Default)]
@@ -73,24 +73,23 @@ pub(crate) struct Table {
 #[derive(Clone)]
 struct Entry {
     handler: Arc<dyn StreamHandler>,
-    permits: Permits,
+    scope: Arc<Scope>,
 }
 
 impl Handlers {
-    pub(crate) fn new(per_protocol_max: usize) -> Self {
+    pub(crate) fn new(accounts: Arc<Accounts>) -> Self {
         Self {
             table: RwLock::default(),
-            per_protocol_max,
+            accounts,
         }
     }
 
     pub(crate) fn set(&self, protocols: Vec<ProtocolId>, handler: Arc<dyn StreamHandler>) {
         self.update(|entries| {
-            let permits = Permits::new(self.per_protocol_max);
             for protocol in protocols {
                 let entry = Entry {
                     handler: handler.clone(),
-                    permits: permits.clone(),
+                    scope: self.accounts.protocol(&protocol),
                 };
                 entries.insert(protocol, entry);
             }
@@ -136,19 +135,21 @@ impl Table {
         self.ids.clone()
     }
 
-    /// The handler of a protocol and a permit to run it; `None` when there is no
-    /// handler any more, or when too many run already.
-    pub(crate) fn admit(&self, protocol: &ProtocolId) -> Option<Admitted> {
+    /// The handler of a protocol, a permit to run it, and the protocol's scope; `None` when there is no handler any more.
+    pub(crate) fn admit(&self, protocol: &ProtocolId) -> Option<Result<Admitted, LimitExceeded>> {
         let entry = self.entries.get(protocol)?;
-        Some(Admitted {
-            permit: entry.permits.try_acquire()?,
+        let permit = entry.scope.hold(Resource::Handlers, 1);
+        Some(permit.map(|permit| Admitted {
+            permit,
+            scope: entry.scope.clone(),
             handler: entry.handler.clone(),
-        })
+        }))
     }
 }
 
 /// A handler that may run.
 pub(crate) struct Admitted {
     pub(crate) handler: Arc<dyn StreamHandler>,
-    pub(crate) permit: Permit,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) permit: Held,
 }

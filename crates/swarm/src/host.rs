@@ -12,8 +12,9 @@ use peerkit_core::{
 };
 
 use crate::{
-    ConnectionId, ConnectionSummary, DialError, DialTarget, Events, HostConfig, HostEvent,
-    ListenerId, OpenStreamError, Protocols, Stream, StreamHandler, inner::Inner, listen,
+    Access, ConnectionGate, ConnectionId, ConnectionSummary, DialError, DialTarget, Events,
+    HostConfig, HostEvent, LimitExceeded, ListenerId, MemoryReservation, OpenStreamError,
+    Protocols, Resources, Stream, StreamHandler, Trimming, gate, inner::Inner, listen,
 };
 
 /// A node: it listens, dials, opens streams and answers them.
@@ -78,6 +79,7 @@ impl Host {
             keypair,
             runtime,
             transports: Vec::new(),
+            gate: Arc::new(gate::Open),
             config: HostConfig::default(),
         }
     }
@@ -211,6 +213,7 @@ impl Host {
     ///   within [`HostConfig::negotiation_timeout`].
     /// - [`Unsupported`](OpenStreamError::Unsupported), [`Negotiation`](OpenStreamError::Negotiation):
     ///   the remote has none of several protocols, or gave no proper answer.
+    /// - [`Limit`](OpenStreamError::Limit): a limit of this node was reached.
     /// - [`NoProtocol`](OpenStreamError::NoProtocol),
     ///   [`InvalidProtocol`](OpenStreamError::InvalidProtocol): the call itself is wrong.
     ///
@@ -291,6 +294,29 @@ impl Host {
         lock(&self.inner().addresses).of(peer)
     }
 
+    /// What the node uses now, and how much it may: for each scope and each limit.
+    pub fn resources(&self) -> Resources {
+        let entries = lock(&self.inner().connections).all();
+        let scopes: Vec<_> = entries.iter().map(|entry| entry.scope.clone()).collect();
+        self.inner().accounts.snapshot(&scopes)
+    }
+
+    /// Counts memory that a service is about to spend, in the scope of the whole node; it is given
+    /// back when the result is dropped. [`Stream::reserve_memory`] is for what one stream needs.
+    pub fn reserve_memory(&self, bytes: usize) -> Result<MemoryReservation, LimitExceeded> {
+        MemoryReservation::of_system(&self.inner().accounts.system, bytes)
+    }
+
+    /// What peers are worth, and whose connections stay when there are too many.
+    pub fn trimming(&self) -> Trimming<'_> {
+        Trimming::new(self.inner())
+    }
+
+    /// Which peers and networks may connect.
+    pub fn access(&self) -> Access<'_> {
+        Access::new(self.inner())
+    }
+
     /// Runs a task that ends with the node; for services. Hold a [`WeakHost`] in it.
     /// False when the node is closed.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
@@ -345,6 +371,7 @@ pub struct HostBuilder {
     keypair: Keypair,
     runtime: Arc<dyn Runtime>,
     transports: Vec<Arc<dyn Transport>>,
+    gate: Arc<dyn ConnectionGate>,
     config: HostConfig,
 }
 
@@ -360,6 +387,12 @@ impl HostBuilder {
         self
     }
 
+    /// Asks `gate` about every connection; without one all are allowed.
+    pub fn gate(mut self, gate: impl ConnectionGate) -> Self {
+        self.gate = Arc::new(gate);
+        self
+    }
+
     /// Replaces the configuration.
     pub fn config(mut self, config: HostConfig) -> Self {
         self.config = config;
@@ -368,7 +401,13 @@ impl HostBuilder {
 
     /// The node; it begins to run at once.
     pub fn build(self) -> Host {
-        let inner = Inner::new(self.keypair, self.runtime, self.transports, self.config);
+        let inner = Inner::new(
+            self.keypair,
+            self.runtime,
+            self.transports,
+            self.gate,
+            self.config,
+        );
         Host {
             handle: Arc::new(Handle {
                 inner: Arc::new(inner),

@@ -1,28 +1,29 @@
 //! What all handles of a host share.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, RwLock,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_lock::Semaphore;
 use event_listener::Event;
 use peerkit_core::{
-    CloseReason, ConnectionError, ConnectionInfo, Keypair, Multiaddr, NewConnection, PeerId,
-    Runtime, TaskGroup, Transport, lock, with_deadline,
+    CloseReason, ConnectionError, ConnectionInfo, Direction, Keypair, Multiaddr, NewConnection,
+    PeerId, ProtocolId, Runtime, TaskGroup, Transport, lock, with_deadline,
 };
 
 use crate::{
-    ConnectionId, DialError, HostConfig, HostEvent,
+    ConnectionGate, ConnectionId, DialError, HostConfig, HostEvent, LimitExceeded, Refusal,
+    access::Lists,
     address_book::AddressBook,
     connections::{Connections, Entry},
     dial::Dialer,
     event::EventBus,
-    half_open::HalfOpen,
     handlers::Handlers,
     inbound,
     listen::Listeners,
-    permits::Permits,
+    resources::{Accounts, Admission, StreamPermit},
+    trim::Trimmer,
 };
 
 #[derive(Debug)]
@@ -42,7 +43,10 @@ pub(crate) struct Inner {
     pub(crate) connection_tasks: TaskGroup,
     /// Listeners, upgrades, handlers and services.
     pub(crate) tasks: TaskGroup,
-    pub(crate) half_open: HalfOpen,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) trimmer: Trimmer,
+    pub(crate) access: RwLock<Lists>,
+    pub(crate) gate: Arc<dyn ConnectionGate>,
     /// Told when the host begins to close.
     pub(crate) closing: Event,
     closed: AtomicBool,
@@ -54,15 +58,18 @@ impl Inner {
         keypair: Keypair,
         runtime: Arc<dyn Runtime>,
         transports: Vec<Arc<dyn Transport>>,
+        gate: Arc<dyn ConnectionGate>,
         config: HostConfig,
     ) -> Self {
-        let limits = &config.limits;
+        let accounts = Arc::new(Accounts::new(&config.limits, runtime.machine()));
+        let limits = &accounts.limits;
+        let trimmer = Trimmer::new(&config.trim, limits.connections_max.amount());
         Self {
             local_peer: keypair.public().to_peer_id(),
             keypair,
             runtime,
             transports,
-            handlers: Handlers::new(limits.handlers_per_protocol_max),
+            handlers: Handlers::new(accounts.clone()),
             connections: Mutex::default(),
             addresses: Mutex::new(AddressBook::new(
                 limits.known_peers_max,
@@ -73,10 +80,13 @@ impl Inner {
             events: EventBus::new(config.event_capacity),
             connection_tasks: TaskGroup::default(),
             tasks: TaskGroup::default(),
-            half_open: HalfOpen::new(limits),
+            trimmer,
+            access: RwLock::default(),
+            gate,
             closing: Event::new(),
             closed: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
+            accounts,
             config,
         }
     }
@@ -93,15 +103,32 @@ impl Inner {
         }
     }
 
-    /// Takes a finished connection over, or names the limit that speaks against it.
-    /// `dialed` is the address that led to it, if this side made it.
+    /// Takes a finished connection over. One that is refused ends with a goodbye that says why,
+    /// where the muxer can; it counts as half-open until that is said. `dialed` is the address that
+    /// led to it, if this side made it.
     pub(crate) fn adopt(
         self: &Arc<Self>,
         new: NewConnection,
+        admission: Admission,
         dialed: Option<Multiaddr>,
-    ) -> Result<Arc<Entry>, &'static str> {
+    ) -> Result<Arc<Entry>, NotAdopted> {
+        self.check_secured(&new.info)?;
+        if let Err(denied) = self.check_upgraded(&new.info) {
+            self.turn_away(new, admission, CloseReason::Denied);
+            return Err(denied.into());
+        }
+        let id = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
+        let scope = self.accounts.connection(id, new.info.remote_peer);
+        let (permit, socket) = match admission.establish(&scope, &self.accounts.limits) {
+            Ok(permits) => permits,
+            Err(refused) => {
+                let (limit, admission) = *refused;
+                self.turn_away(new, admission, CloseReason::LimitExceeded);
+                return Err(limit.into());
+            }
+        };
         let entry = Arc::new(Entry {
-            id: ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed)),
+            id,
             info: Arc::new(new.info),
             connection: new.connection,
             opened_at: self.runtime.now(),
@@ -109,24 +136,41 @@ impl Inner {
             negotiations: Arc::new(Semaphore::new(
                 self.config.limits.inbound_negotiations_max.max(1),
             )),
-            handlers: Permits::new(self.config.limits.handlers_per_connection_max),
+            scope,
+            permit: Mutex::new(Some(permit)),
         });
-        self.register(&entry)?;
+        let connections = self.register(&entry)?;
         // A closed group drops the futures, which closes the connection.
         let serve = inbound::serve(self.clone(), entry.clone());
-        self.connection_tasks
-            .spawn(self.runtime.as_ref(), new.driver);
+        let driver = new.driver;
+        let driver = async move {
+            driver.await;
+            drop(socket);
+        };
+        self.connection_tasks.spawn(self.runtime.as_ref(), driver);
         self.connection_tasks.spawn(self.runtime.as_ref(), serve);
+        self.trim_if_needed(connections);
         Ok(entry)
     }
 
-    fn register(&self, entry: &Arc<Entry>) -> Result<(), &'static str> {
+    fn turn_away(&self, new: NewConnection, admission: Admission, reason: CloseReason) {
+        new.connection.close(reason);
+        let driver = new.driver;
+        let goodbye = async move {
+            driver.await;
+            drop(admission);
+        };
+        self.connection_tasks.spawn(self.runtime.as_ref(), goodbye);
+    }
+
+    /// Puts a connection into the table; returns how many there are.
+    fn register(&self, entry: &Arc<Entry>) -> Result<usize, NotAdopted> {
         let mut connections = lock(&self.connections);
         if self.is_closed() {
-            return Err("the host is closed");
+            return Err(NotAdopted::Closed);
         }
-        connections.check(&entry.info, &self.config.limits)?;
         let count = connections.insert(entry.clone());
+        let total = connections.total();
         // Under the table's lock, so that events have the order of what they tell.
         self.events.emit(HostEvent::Connected {
             connection: entry.id,
@@ -135,14 +179,50 @@ impl Inner {
         });
         drop(connections);
         log_connected(&entry.info);
-        Ok(())
+        Ok(total)
+    }
+
+    /// One more stream of a connection, or the limit that speaks against it, which is reported.
+    pub(crate) fn admit_stream(
+        &self,
+        entry: &Entry,
+        direction: Direction,
+        protocol: Option<&ProtocolId>,
+    ) -> Result<StreamPermit, LimitExceeded> {
+        let permit = StreamPermit::new(&entry.scope, direction, &self.accounts.limits);
+        let outcome = permit.and_then(|mut permit| {
+            if let Some(protocol) = protocol {
+                permit.enter(self.accounts.protocol(protocol))?;
+            }
+            Ok(permit)
+        });
+        outcome.inspect_err(|limit| self.report_stream(entry, direction, protocol, limit.clone()))
+    }
+
+    pub(crate) fn report_stream(
+        &self,
+        entry: &Entry,
+        direction: Direction,
+        protocol: Option<&ProtocolId>,
+        limit: LimitExceeded,
+    ) {
+        let peer = entry.info.remote_peer;
+        tracing::debug!(target: "peerkit::stream", %peer, ?direction, %limit, "a stream was refused");
+        self.events.emit_minor(HostEvent::StreamRefused {
+            connection: entry.id,
+            peer,
+            direction,
+            protocol: protocol.cloned(),
+            limit: Arc::new(limit),
+        });
     }
 
     /// Takes an ended connection off the table.
     pub(crate) fn departed(&self, entry: &Entry, reason: ConnectionError) {
         if let ConnectionError::Negotiation(_) = reason {
-            self.dialer.remember_careful(entry.info.remote_peer);
+            self.remember_careful(entry.info.remote_peer);
         }
+        drop(lock(&entry.permit).take());
         tracing::debug!(
             target: "peerkit::connection",
             peer = %entry.info.remote_peer, %reason, "disconnected"
@@ -187,6 +267,19 @@ impl Inner {
             tracing::error!(target: "peerkit::host", panics, "tasks of this host have panicked");
         }
         self.events.close();
+    }
+}
+
+/// Why a finished connection was not taken over.
+#[derive(Debug)]
+pub(crate) enum NotAdopted {
+    Refused(Refusal),
+    Closed,
+}
+
+impl<R: Into<Refusal>> From<R> for NotAdopted {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
     }
 }
 

@@ -12,10 +12,15 @@ use futures::{
     future::{Either, poll_fn, select},
 };
 use peerkit_core::{
-    Incoming, ListenError, Listener, ListenerEvent, Multiaddr, lock, with_deadline,
+    Incoming, ListenError, Listener, ListenerEvent, Multiaddr, PeerId, lock, with_deadline,
 };
 
-use crate::{HostEvent, inner::Inner, target::split_peer};
+use crate::{
+    HostEvent, Refusal,
+    inner::{Inner, NotAdopted},
+    resources::Admission,
+    target::split_peer,
+};
 
 /// The number of a listener, unique within a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,25 +196,21 @@ impl Accepting {
     fn accept(&self, incoming: Incoming) {
         let inner = self.inner.clone();
         let remote_addr = incoming.remote_addr;
-        let admission = match inner.half_open.admit(&remote_addr) {
+        let admission = match inner.admit_inbound(&incoming.local_addr, &remote_addr) {
             Ok(admission) => admission,
-            Err(limit) => {
-                let event = HostEvent::InboundRefused { remote_addr, limit };
-                return inner.events.emit_minor(event);
-            }
+            Err(reason) => return inner.report_inbound(remote_addr, None, reason),
         };
         let upgrade = async move {
-            let outcome = incoming.upgrade.await;
-            drop(admission);
-            match outcome {
+            match incoming.upgrade.await {
                 Ok(new) if new.info.remote_peer == inner.local_peer => {}
                 Ok(new) => {
-                    if let Err(limit) = inner.adopt(new, None) {
-                        let event = HostEvent::InboundRefused { remote_addr, limit };
-                        inner.events.emit_minor(event);
+                    let peer = new.info.remote_peer;
+                    if let Err(NotAdopted::Refused(reason)) = inner.adopt(new, admission, None) {
+                        inner.report_inbound(remote_addr, Some(peer), reason);
                     }
                 }
                 Err(error) => {
+                    drop(admission);
                     tracing::debug!(target: "peerkit::listen", %remote_addr, %error, "upgrade failed");
                     let error = Arc::new(error);
                     let event = HostEvent::InboundFailed { remote_addr, error };
@@ -218,5 +219,24 @@ impl Accepting {
             }
         };
         self.inner.tasks.spawn(self.inner.runtime.as_ref(), upgrade);
+    }
+}
+
+impl Inner {
+    /// Asks everybody who has a say before anything is spent on a connection.
+    fn admit_inbound(&self, local: &Multiaddr, remote: &Multiaddr) -> Result<Admission, Refusal> {
+        self.check_accept(local, remote)?;
+        let now = self.runtime.now();
+        Ok(self.accounts.admit_inbound(remote, now)?)
+    }
+
+    fn report_inbound(&self, remote_addr: Multiaddr, peer: Option<PeerId>, reason: Refusal) {
+        tracing::debug!(target: "peerkit::listen", %remote_addr, %reason, "refused");
+        let event = HostEvent::InboundRefused {
+            remote_addr,
+            peer,
+            reason: Arc::new(reason),
+        };
+        self.events.emit_minor(event);
     }
 }

@@ -482,7 +482,7 @@ impl Retry {
             return;
         }
         let peer = self.entry.info.remote_peer;
-        self.inner.dialer.remember_careful(peer);
+        self.inner.remember_careful(peer);
         let inner = self.inner.clone();
         let addr = self.entry.info.remote_addr.clone();
         let mut bytes = BytesMut::from(&self.proposal[..]);

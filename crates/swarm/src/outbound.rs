@@ -4,8 +4,8 @@ use std::{sync::Arc, task::Poll};
 
 use bytes::BytesMut;
 use peerkit_core::{
-    ConnectionError, MuxedStream, NegotiationError, PeerId, ProtocolId, ResetCode, StreamError,
-    lock, with_deadline,
+    ConnectionError, Direction, MuxedStream, NegotiationError, PeerId, ProtocolId, ResetCode,
+    StreamError, lock, with_deadline,
 };
 use peerkit_multistream::Dialer;
 
@@ -49,7 +49,7 @@ impl Inner {
             Err(error) => return Err(unconfirmed(&entry, error)),
         }
         let peer = entry.info.remote_peer;
-        self.dialer.remember_careful(peer);
+        self.remember_careful(peer);
         let target = DialTarget::new(peer, vec![entry.info.remote_addr.clone()]);
         let entry = self.reach(target).await?;
         match entry.connection.confirmed().await {
@@ -71,8 +71,7 @@ impl Inner {
         };
         if let Some(protocol) = protocol {
             let (entry, muxed) = self.open_muxed(target).await?;
-            let opening = Opening::optimistic(self, &entry, protocol.clone());
-            return Ok(Stream::outbound(muxed, entry, protocol, opening));
+            return self.propose(entry, muxed, protocol);
         }
         let entry = self.reach_confirmed(target).await?;
         let muxed = self.open_on(&entry).await?;
@@ -92,8 +91,19 @@ impl Inner {
             return self.choose(entry, muxed, protocols).await;
         }
         let protocol = protocols.pop().ok_or(OpenStreamError::NoProtocol)?;
+        self.propose(entry, muxed, protocol)
+    }
+
+    fn propose(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        muxed: Box<dyn MuxedStream>,
+        protocol: ProtocolId,
+    ) -> Result<Stream, OpenStreamError> {
+        let permit = self.admit_stream(&entry, Direction::Outbound, Some(&protocol));
+        let permit = permit.map_err(OpenStreamError::Limit)?;
         let opening = Opening::optimistic(self, &entry, protocol.clone());
-        Ok(Stream::outbound(muxed, entry, protocol, opening))
+        Ok(Stream::outbound(muxed, entry, protocol, opening, permit))
     }
 
     /// Opens a stream on another connection, after the `refusal` of the first one that a
@@ -148,13 +158,21 @@ impl Inner {
         protocols: Vec<ProtocolId>,
     ) -> Result<Stream, OpenStreamError> {
         let peer = entry.info.remote_peer;
+        let permit = self.admit_stream(&entry, Direction::Outbound, None);
+        let mut permit = permit.map_err(OpenStreamError::Limit)?;
         let limit = self.config.negotiation_timeout;
         let negotiation = negotiate(muxed.as_ref(), protocols);
         let outcome = with_deadline(self.runtime.as_ref(), limit, negotiation).await;
         match outcome {
             Some(Ok((protocol, rest))) => {
+                let scope = self.accounts.protocol(&protocol);
+                if let Err(limit) = permit.enter(scope) {
+                    muxed.reset(ResetCode::LIMIT_EXCEEDED);
+                    self.report_stream(&entry, Direction::Outbound, Some(&protocol), limit.clone());
+                    return Err(OpenStreamError::Limit(limit));
+                }
                 let opening = Opening::agreed(rest);
-                Ok(Stream::outbound(muxed, entry, protocol, opening))
+                Ok(Stream::outbound(muxed, entry, protocol, opening, permit))
             }
             Some(Err(error)) => {
                 muxed.reset(ResetCode::NEGOTIATION_FAILED);

@@ -14,7 +14,10 @@ use bytes::BytesMut;
 use futures::{AsyncRead, AsyncWrite};
 use peerkit_core::{Direction, MuxedStream, PeerId, ProtocolId, ResetCode, lock};
 
-use crate::{ConnectionId, connections::Entry, opening::Opening};
+use crate::{
+    ConnectionId, LimitExceeded, MemoryReservation, connections::Entry, opening::Opening,
+    resources::StreamPermit,
+};
 
 /// A stream with a remote peer: `AsyncRead + AsyncWrite`, also through a shared reference,
 /// so that one task may read while another writes ([`into_split`](Self::into_split)).
@@ -40,7 +43,7 @@ pub struct Stream {
     settled: AtomicBool,
     opening: Mutex<Opening>,
     protocol: ProtocolId,
-    direction: Direction,
+    permit: StreamPermit,
     entry: Arc<Entry>,
 }
 
@@ -51,9 +54,9 @@ impl Stream {
         entry: Arc<Entry>,
         protocol: ProtocolId,
         rest: BytesMut,
+        permit: StreamPermit,
     ) -> Self {
-        let opening = Opening::agreed(rest);
-        Self::new(muxed, entry, protocol, Direction::Inbound, opening)
+        Self::new(muxed, entry, protocol, Opening::agreed(rest), permit)
     }
 
     pub(crate) fn outbound(
@@ -61,16 +64,17 @@ impl Stream {
         entry: Arc<Entry>,
         protocol: ProtocolId,
         opening: Opening,
+        permit: StreamPermit,
     ) -> Self {
-        Self::new(muxed.into(), entry, protocol, Direction::Outbound, opening)
+        Self::new(muxed.into(), entry, protocol, opening, permit)
     }
 
     fn new(
         first: Arc<dyn MuxedStream>,
         entry: Arc<Entry>,
         protocol: ProtocolId,
-        direction: Direction,
         opening: Opening,
+        permit: StreamPermit,
     ) -> Self {
         Self {
             first,
@@ -78,7 +82,7 @@ impl Stream {
             settled: AtomicBool::new(opening.is_settled()),
             opening: Mutex::new(opening),
             protocol,
-            direction,
+            permit,
             entry,
         }
     }
@@ -105,7 +109,16 @@ impl Stream {
 
     /// Who opened the stream.
     pub fn direction(&self) -> Direction {
-        self.direction
+        self.permit.direction()
+    }
+
+    /// Counts memory that is about to be spent on this stream, beyond what every stream is charged. It is
+    /// counted for the stream, its connection, its peer, its protocol and the node, and given back when the
+    /// result is dropped.
+    ///
+    /// For handlers that hold much at the wish of the remote, for example a message of announced length.
+    pub fn reserve_memory(&self, bytes: usize) -> Result<MemoryReservation, LimitExceeded> {
+        self.permit.reserve(bytes)
     }
 
     /// Ends both directions at once and tells the remote why, where the muxer can carry it.
@@ -254,7 +267,7 @@ impl fmt::Debug for Stream {
         f.debug_struct("Stream")
             .field("protocol", &self.protocol)
             .field("remote_peer", &self.entry.info.remote_peer)
-            .field("direction", &self.direction)
+            .field("direction", &self.direction())
             .finish_non_exhaustive()
     }
 }

@@ -320,8 +320,14 @@ fn connections_of_one_peer_are_limited() {
         let _ = twins[1].connect(&addr).await;
         loop {
             match events.next().await {
-                Some(HostEvent::InboundRefused { limit, .. }) => {
-                    assert_eq!(limit, "connections_per_peer_max");
+                Some(HostEvent::InboundRefused { peer, reason, .. }) => {
+                    assert_eq!(peer, Some(keypair.public().to_peer_id()));
+                    assert!(
+                        reason
+                            .to_string()
+                            .contains("limits.connections_per_peer_max"),
+                        "{reason}"
+                    );
                     break;
                 }
                 Some(_) => {}

@@ -366,6 +366,9 @@ fn go_away_code(reason: CloseReason) -> u32 {
     match reason {
         CloseReason::Normal => NO_ERROR,
         CloseReason::ProtocolError => PROTOCOL_ERROR,
+        CloseReason::LimitExceeded => LIMIT_EXCEEDED,
+        CloseReason::Trimmed => TRIMMED,
+        CloseReason::Denied => DENIED,
         CloseReason::InternalError | _ => INTERNAL_ERROR,
     }
 }
@@ -374,3 +377,8 @@ fn go_away_code(reason: CloseReason) -> u32 {
 pub(crate) const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
 const INTERNAL_ERROR: u32 = 2;
+
+// What go-libp2p sends in the same place, since yamux itself has no codes for these.
+const LIMIT_EXCEEDED: u32 = 0x1001;
+const TRIMMED: u32 = 0x1005;
+const DENIED: u32 = 0x1007;

@@ -187,6 +187,9 @@ fn the_reason_of_closing_is_told() {
         (CloseReason::Normal, 0),
         (CloseReason::ProtocolError, 1),
         (CloseReason::InternalError, 2),
+        (CloseReason::LimitExceeded, 0x1001),
+        (CloseReason::Trimmed, 0x1005),
+        (CloseReason::Denied, 0x1007),
     ] {
         let mut pair = Pair::new();
         pair.dialer.session.close(reason);

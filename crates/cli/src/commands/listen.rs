@@ -7,7 +7,7 @@ use futures::{
     stream::{Fuse, LocalBoxStream, SelectAll},
 };
 use peerkit::{
-    Host, HostEvent, Multiaddr,
+    Host, HostConfig, HostEvent, Multiaddr,
     core::multiaddr::Protocol,
     identify::IdentifyEvent,
     pubsub::{PubsubEvent, Subscription},
@@ -17,8 +17,9 @@ use crate::{
     arguments::{ListenArguments, Options, parse_addrs},
     failure::Failure,
     interrupt::Interrupt,
+    limits::{self, Quieting},
     node,
-    output::{Event, Output},
+    output::{Event, Output, Refused},
     protocols::{echo, perf, pubsub::Pubsub},
     stdin,
 };
@@ -33,7 +34,9 @@ pub(crate) async fn run(
     mut interrupt: Interrupt,
 ) -> Result<(), Failure> {
     let addrs = parse_addrs(&arguments.listen)?;
-    let host = node::start(options).await?;
+    let mut config = HostConfig::default();
+    limits::apply(&arguments.limit, &mut config.limits)?;
+    let host = node::start_with(options, config).await?;
     echo::serve(&host);
     perf::serve(&host);
     let topics = Topics::join(&host, arguments).await?;
@@ -63,6 +66,7 @@ async fn serve(
         host,
         output,
         shown: BTreeSet::new(),
+        quieting: Quieting::default(),
     };
     for addr in addrs {
         host.listen(addr).await?;
@@ -120,6 +124,7 @@ struct Reporter<'a> {
     host: &'a Host,
     output: Output,
     shown: BTreeSet<Multiaddr>,
+    quieting: Quieting,
 }
 
 impl Reporter<'_> {
@@ -132,7 +137,19 @@ impl Reporter<'_> {
     }
 
     fn host_event(&mut self, event: HostEvent) -> Result<(), Failure> {
+        if let Some(refused) = Refused::of(&event) {
+            return self.refused(&refused);
+        }
         match event {
+            HostEvent::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            } => self.output.event(&Event::Trimmed {
+                connections,
+                closed,
+                high_watermark,
+            }),
             HostEvent::Listening { addr, .. } => self.listening(addr),
             HostEvent::ListenAddressExpired { addr, .. } => {
                 self.shown.remove(&addr);
@@ -145,11 +162,18 @@ impl Reporter<'_> {
             }
             HostEvent::ListenerClosed { .. }
             | HostEvent::InboundFailed { .. }
-            | HostEvent::InboundRefused { .. }
             | HostEvent::DialFailed { .. }
             | HostEvent::ProtocolsChanged
             | HostEvent::Lagged { .. }
             | _ => Ok(()),
+        }
+    }
+
+    fn refused(&mut self, refused: &Refused<'_>) -> Result<(), Failure> {
+        let now = self.host.runtime().now();
+        match self.quieting.note(refused.limit.setting, now) {
+            Some(times) => self.output.event(&Event::Limit { refused, times }),
+            None => Ok(()),
         }
     }
 

@@ -24,9 +24,12 @@ use crate::{Channel, CloseReason, Connection, ConnectionError, MuxedStream, Runt
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DriverConfig {
-    /// How long the remote may accept no byte while there are some to send. Stops
-    /// peers that keep a connection but never read. 10 s by default.
+    /// How long the remote may take to accept [`write_min`](Self::write_min) bytes while there are
+    /// some to send. Stops peers that keep a connection but never read. 10 s by default.
     pub write_timeout: Duration,
+    /// Bytes that the remote has to accept within [`write_timeout`](Self::write_timeout), unless it
+    /// accepts all there are. Stops peers that read one byte now and then. 4 KiB by default.
+    pub write_min: usize,
     /// How long the remote may take to confirm the muxer that was proposed optimistically. Stops
     /// peers that stay silent behind the handshake. 10 s by default.
     pub confirm_timeout: Duration,
@@ -45,6 +48,7 @@ impl Default for DriverConfig {
     fn default() -> Self {
         Self {
             write_timeout: Duration::from_secs(10),
+            write_min: 4 * 1024,
             confirm_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(1),
             read_buffer_max: 128 * 1024,

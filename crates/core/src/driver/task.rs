@@ -40,8 +40,16 @@ struct Outbound {
     leading: BytesMut,
     batch: Batch,
     unflushed: bool,
-    /// Since when the socket takes nothing.
-    blocked_since: Option<Instant>,
+    /// The socket takes nothing at present.
+    blocked: bool,
+    stall: Option<Stall>,
+}
+
+/// The remote takes less than is to be sent; it is over when it has taken enough, or everything.
+struct Stall {
+    since: Instant,
+    /// Bytes that it has taken meanwhile.
+    taken: usize,
 }
 
 /// Bytes on their way from the socket.
@@ -84,7 +92,8 @@ impl Driver {
                 leading: wire.outbound,
                 batch: Batch::default(),
                 unflushed: false,
-                blocked_since: None,
+                blocked: false,
+                stall: None,
             },
             inbound: Inbound {
                 raw: wire.inbound,
@@ -138,7 +147,7 @@ impl Driver {
             if let Err(error) = self.send(cx) {
                 return Err(self.last_words(cx).unwrap_or(error));
             }
-            let blocked = self.outbound.blocked_since.is_some();
+            let blocked = self.outbound.blocked;
             let outlook = self
                 .shared
                 .outlook(blocked, self.config.unread_answers_max)?;
@@ -169,16 +178,17 @@ impl Driver {
                 if self.shared.transmit(&mut self.outbound.batch) {
                     self.outbound.batch.seal(self.records.as_mut())?;
                 } else if self.outbound.leading.is_empty() {
+                    self.outbound.stall = None;
                     return self.flush(cx);
                 }
             }
             let written = self.outbound.poll_write(cx, self.io.as_mut());
             let now = self.shared.runtime().now();
             let Poll::Ready(written) = written else {
-                self.outbound.blocked_since.get_or_insert(now);
+                self.outbound.block(now);
                 return Ok(());
             };
-            self.outbound.advance(written?);
+            self.outbound.advance(written?, self.config.write_min);
             self.note_use(now);
         }
     }
@@ -283,8 +293,9 @@ impl Driver {
     ) -> Result<bool, ConnectionError> {
         let stalled = self
             .outbound
-            .blocked_since
-            .map(|since| deadline(since, self.config.write_timeout));
+            .stall
+            .as_ref()
+            .map(|stall| deadline(stall.since, self.config.write_timeout));
         let idle = self.active.map(|since| since + IDLE);
         let now = self.shared.runtime().now();
         if stalled.is_some_and(|at| at <= now) {
@@ -387,9 +398,22 @@ impl Outbound {
         Poll::Ready(Ok(written))
     }
 
-    fn advance(&mut self, written: usize) {
-        self.blocked_since = None;
+    fn block(&mut self, now: Instant) {
+        self.blocked = true;
+        self.stall.get_or_insert(Stall {
+            since: now,
+            taken: 0,
+        });
+    }
+
+    /// A stall goes on until at least `enough` was taken: one byte now and then does not end it.
+    fn advance(&mut self, written: usize, enough: usize) {
+        self.blocked = false;
         self.unflushed = true;
+        if let Some(stall) = &mut self.stall {
+            stall.taken = stall.taken.saturating_add(written);
+        }
+        self.stall.take_if(|stall| stall.taken >= enough.max(1));
         let leading = written.min(self.leading.len());
         self.leading.advance(leading);
         self.batch.advance(written - leading);

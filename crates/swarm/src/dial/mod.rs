@@ -1,10 +1,11 @@
 //! Dialing: one attempt per peer, shared by everybody who waits for it.
 
 mod backoff;
+mod careful;
 pub(crate) mod plan;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -16,14 +17,16 @@ use futures::{
     stream::FuturesUnordered,
 };
 use peerkit_core::{
-    DialRequest, Fault, Multiaddr, NewConnection, Optimism, PeerId, Role, SecurityError, Transport,
-    TransportError, UpgradeError, lock,
+    ConnectionError, DialRequest, Fault, Multiaddr, NewConnection, Optimism, PeerId, Role,
+    SecurityError, Transport, TransportError, UpgradeError, lock, with_deadline,
 };
 
-use self::backoff::Backoff;
+use self::{backoff::Backoff, careful::CarefulPeers};
 use crate::{
-    AttemptError, DialAttempt, DialConfig, DialError, DialPlan, DialTarget, HostEvent,
-    connections::Entry, inner::Inner,
+    AttemptError, DialAttempt, DialConfig, DialError, DialPlan, DialTarget, HostEvent, Refusal,
+    connections::Entry,
+    inner::{Inner, NotAdopted},
+    resources::Admission,
 };
 
 type Dial = Shared<BoxFuture<'static, Result<Arc<Entry>, DialError>>>;
@@ -46,37 +49,13 @@ enum DialKey {
     Address(Multiaddr),
 }
 
-/// Peers that do not understand bytes sent ahead of their agreement; the oldest give way.
-#[derive(Debug, Default)]
-struct CarefulPeers(VecDeque<PeerId>);
-
 impl Dialer {
     pub(crate) fn new(config: &DialConfig) -> Self {
         Self {
             running: Mutex::default(),
             backoff: Mutex::new(Backoff::new(config)),
-            careful: Mutex::default(),
+            careful: Mutex::new(CarefulPeers::new(config.careful_for)),
             slots: Semaphore::new(config.concurrent_max.max(1)),
-        }
-    }
-
-    /// Remembers that a peer wants to be asked first.
-    pub(crate) fn remember_careful(&self, peer: PeerId) {
-        let mut careful = lock(&self.careful);
-        if !careful.0.contains(&peer) {
-            careful.0.push_back(peer);
-            if careful.0.len() > CAREFUL_MAX {
-                careful.0.pop_front();
-            }
-        }
-    }
-
-    fn optimism(&self, peer: Option<PeerId>) -> Optimism {
-        let careful = lock(&self.careful);
-        if peer.is_some_and(|peer| careful.0.contains(&peer)) {
-            Optimism::Careful
-        } else {
-            Optimism::Eager
         }
     }
 
@@ -201,14 +180,18 @@ impl Inner {
         let mut running = FuturesUnordered::new();
         let mut failures = Vec::new();
         let mut timer = self.runtime.timer(self.runtime.now());
+        let together_max = self.config.dial.concurrent_per_peer_max.max(1);
         loop {
-            while let Some(addr) = plan.poll_start(self.runtime.now(), running.len()) {
+            while running.len() < together_max
+                && let Some(addr) = plan.poll_start(self.runtime.now(), running.len())
+            {
                 running.push(self.attempt(addr, peer));
             }
             if running.is_empty() {
                 return Err(failures);
             }
-            let Some(next_start) = plan.poll_timeout() else {
+            let next_start = plan.poll_timeout().filter(|_| running.len() < together_max);
+            let Some(next_start) = next_start else {
                 match running.next().await {
                     Some(Ok(entry)) => return Ok(entry),
                     Some(Err(failure)) => failures.push(failure),
@@ -230,13 +213,7 @@ impl Inner {
         addr: Multiaddr,
         peer: Option<PeerId>,
     ) -> Result<Arc<Entry>, DialAttempt> {
-        let _slot = self.dialer.slots.acquire().await;
-        tracing::debug!(target: "peerkit::dial", %addr, "dialing");
-        let outcome = match self.dial_address(&addr, peer).await {
-            Ok(new) => self.adopt_dialed(new, &addr),
-            Err(error) => Err(AttemptError::Transport(Arc::new(error))),
-        };
-        match outcome {
+        match self.dial_and_adopt(&addr, peer).await {
             Ok(entry) => {
                 lock(&self.addresses).add(entry.info.remote_peer, addr);
                 Ok(entry)
@@ -245,16 +222,62 @@ impl Inner {
         }
     }
 
-    fn adopt_dialed(
+    async fn dial_and_adopt(
         self: &Arc<Self>,
-        new: NewConnection,
         addr: &Multiaddr,
+        peer: Option<PeerId>,
     ) -> Result<Arc<Entry>, AttemptError> {
+        let _slot = self.dialer.slots.acquire().await;
+        let admission = self.admit_outbound(addr, peer);
+        let admission = admission.map_err(|reason| self.refused(addr, peer, reason))?;
+        tracing::debug!(target: "peerkit::dial", %addr, "dialing");
+        let limit = self.config.dial.address_timeout;
+        let new = with_deadline(self.runtime.as_ref(), limit, self.dial_address(addr, peer))
+            .await
+            .unwrap_or(Err(TransportError::Timeout(limit)))
+            .map_err(|error| AttemptError::Transport(Arc::new(error)))?;
         if new.info.remote_peer == self.local_peer {
             return Err(AttemptError::OwnPeer);
         }
-        self.adopt(new, Some(addr.clone()))
-            .map_err(AttemptError::Limit)
+        let peer = new.info.remote_peer;
+        let adopted = self.adopt(new, admission, Some(addr.clone()));
+        adopted.map_err(|error| match error {
+            NotAdopted::Refused(reason) => self.refused(addr, Some(peer), reason),
+            NotAdopted::Closed => AttemptError::Connection(ConnectionError::Closed),
+        })
+    }
+
+    fn admit_outbound(&self, addr: &Multiaddr, peer: Option<PeerId>) -> Result<Admission, Refusal> {
+        self.check_dial(peer, addr)?;
+        Ok(self.accounts.admit_outbound(addr)?)
+    }
+
+    fn refused(&self, addr: &Multiaddr, peer: Option<PeerId>, reason: Refusal) -> AttemptError {
+        tracing::debug!(target: "peerkit::dial", %addr, %reason, "refused");
+        self.events.emit_minor(HostEvent::OutboundRefused {
+            addr: addr.clone(),
+            peer,
+            reason: Arc::new(reason.clone()),
+        });
+        match reason {
+            Refusal::Limit(limit) => AttemptError::Limit(limit),
+            Refusal::Denied(denied) => AttemptError::Denied(denied),
+        }
+    }
+
+    /// Remembers that a peer wants to be asked first.
+    pub(crate) fn remember_careful(&self, peer: PeerId) {
+        let now = self.runtime.now();
+        lock(&self.dialer.careful).remember(peer, now);
+    }
+
+    fn optimism(&self, peer: Option<PeerId>) -> Optimism {
+        let (careful, now) = (lock(&self.dialer.careful), self.runtime.now());
+        if peer.is_some_and(|peer| careful.contains(&peer, now)) {
+            Optimism::Careful
+        } else {
+            Optimism::Eager
+        }
     }
 
     /// Dials eagerly; a remote that is confused by that is dialed again, carefully.
@@ -270,7 +293,7 @@ impl Inner {
             addr: addr.clone(),
             expected_peer: peer,
             role: Role::Dialer,
-            optimism: self.dialer.optimism(peer),
+            optimism: self.optimism(peer),
         };
         let first = transport.dial(request.clone()).await;
         let Err(error) = &first else { return first };
@@ -280,7 +303,7 @@ impl Inner {
         tracing::debug!(target: "peerkit::dial", %addr, %error, "dialing again, without sending ahead");
         request.optimism = Optimism::Careful;
         let second = transport.dial(request).await?;
-        self.dialer.remember_careful(second.info.remote_peer);
+        self.remember_careful(second.info.remote_peer);
         Ok(second)
     }
 
@@ -303,6 +326,3 @@ fn may_be_confused(error: &TransportError) -> bool {
     );
     !somebody_else && error.fault() != Fault::Misuse
 }
-
-/// How many careful peers are remembered.
-const CAREFUL_MAX: usize = 1024;

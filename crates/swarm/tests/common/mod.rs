@@ -4,11 +4,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Buf;
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, future::BoxFuture};
 use peerkit_core::{
-    DialRequest, Direction, Keypair, ListenError, Listener, Multiaddr, MuxerUpgrade, NewConnection,
-    Optimism, PeerId, Role, Runtime, SecurityUpgrade, TaskGroup, Transport, TransportError,
-    UpgradeRequest, Upgrader, multiaddr::Protocol, with_deadline,
+    Channel, DialRequest, Direction, Handshake, Keypair, ListenError, Listener, Multiaddr,
+    MuxerUpgrade, NewConnection, Optimism, PeerId, Role, Runtime, SecurityError, SecurityUpgrade,
+    TaskGroup, Transport, TransportError, UpgradeRequest, Upgrader, Wire, multiaddr::Protocol,
+    with_deadline,
 };
 use peerkit_memory::{Memory, MemoryNetwork, Pipe, duplex};
 use peerkit_mplex::Mplex;
@@ -254,4 +256,22 @@ pub(crate) fn short_upgrade() -> UpgradeConfig {
     let mut config = UpgradeConfig::default();
     config.timeout = Duration::from_millis(300);
     config
+}
+
+/// Noise without a word about muxers.
+pub(crate) async fn secure(noise: Noise, pipe: Pipe) -> Result<Channel, SecurityError> {
+    let mut wire = Wire::new(Box::new(pipe));
+    let proposal = b"\x13/multistream/1.0.0\n\x07/noise\n";
+    while wire.inbound().len() < proposal.len() {
+        wire.read_more().await?;
+    }
+    wire.inbound().advance(proposal.len());
+    wire.outbound().extend_from_slice(proposal);
+    let handshake = Handshake {
+        wire,
+        role: Role::Listener,
+        expected_peer: None,
+        muxers: Vec::new(),
+    };
+    Ok(noise.secure(handshake).await?.channel)
 }

@@ -191,8 +191,9 @@ fn answer(host: &Host, setup: &Setup, delivered: &Delivered) {
 /// The default, but for the number of connections: the idle workload makes a thousand.
 fn config() -> HostConfig {
     let mut config = HostConfig::default();
-    config.limits.connections_max = 4096;
-    config.limits.inbound_connections_max = 4096;
+    config.limits.connections_max = 4096.into();
+    config.limits.inbound_connections_max = 4096.into();
+    config.limits.outbound_connections_max = 4096.into();
     config
 }
 

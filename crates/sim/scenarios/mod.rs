@@ -6,6 +6,7 @@
 
 pub(crate) mod cuts;
 mod dials;
+pub(crate) mod gossip;
 mod mesh;
 mod node;
 mod relay;

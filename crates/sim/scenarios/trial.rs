@@ -52,8 +52,7 @@ impl Trial {
             ))
             .jitter(between(&mut rng, Duration::ZERO, Duration::from_millis(30)))
             .bandwidth(rng.random_range(2_000_000..1_000_000_000));
-        watch_panics();
-        sim.every(Duration::from_secs(1), check);
+        watch(&mut sim);
         Self {
             sim,
             rng,
@@ -74,19 +73,30 @@ impl Trial {
         self.outcome()
     }
 
-    /// Nothing may remain a few minutes after everything was closed.
-    pub(crate) fn outcome(mut self) -> Outcome {
-        self.sim.run_for(AFTERMATH);
-        check(&mut self.sim);
-        let stats = self.sim.stats();
-        assert_eq!(stats.tasks, 0, "no task is left");
-        assert_eq!(stats.connections, 0, "no connection is left");
-        Outcome {
-            virtual_time: self.sim.elapsed(),
-            trace_hash: self.sim.trace_hash(),
-            stats,
-        }
+    /// See [`outcome`].
+    pub(crate) fn outcome(self) -> Outcome {
+        outcome(self.sim)
     }
+}
+
+/// Nothing may remain a few minutes after everything was closed.
+pub(crate) fn outcome(mut sim: Sim) -> Outcome {
+    sim.run_for(AFTERMATH);
+    check(&mut sim);
+    let stats = sim.stats();
+    assert_eq!(stats.tasks, 0, "no task is left");
+    assert_eq!(stats.connections, 0, "no connection is left");
+    Outcome {
+        virtual_time: sim.elapsed(),
+        trace_hash: sim.trace_hash(),
+        stats,
+    }
+}
+
+/// Checks a simulation all the time from now on.
+pub(crate) fn watch(sim: &mut Sim) {
+    watch_panics();
+    sim.every(Duration::from_secs(1), check);
 }
 
 /// What must hold at any time.

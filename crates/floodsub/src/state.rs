@@ -97,6 +97,9 @@ impl FloodRouter {
         }
         let id = self.message_id.id(&message);
         if !self.remember(&id, now) {
+            // What was forwarded to the peer meanwhile may still wait.
+            let peer = source;
+            self.events.push_back(RouterEvent::Withdraw { peer, id });
             return;
         }
         self.pending.insert(id.clone(), (message.clone(), source));

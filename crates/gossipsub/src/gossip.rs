@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use peerkit_pubsub::{IHave, Message, MessageId, Outgoing};
+use peerkit_core::PeerId;
+use peerkit_pubsub::{IHave, Message, MessageId, Outgoing, RouterEvent};
 use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
     GossipsubRouter, Version,
+    idontwant::Refusal,
     keys::{PeerKey, Tag, TopicKey},
 };
 
@@ -114,15 +116,28 @@ impl GossipsubRouter {
         let mut taken = 0;
         for id in ids.iter().take_while(|_| !over) {
             let tag = self.tagger.tag(id.as_bytes());
-            if !peer
-                .refusals
-                .add(tag, self.ticks, self.config.idontwant_ids_max)
-            {
-                break;
+            let max = self.config.idontwant_ids_max;
+            match peer.refusals.add(tag, self.ticks, max) {
+                Refusal::TooMany => break,
+                // Each id once, so that a flood does not have queues searched over and over.
+                Refusal::New if self.history.contains(tag) => {
+                    self.events.push_back(withdrawal(peer.id, id));
+                }
+                Refusal::New | Refusal::Known => {}
             }
             taken += 1;
         }
         self.counts.idontwant_refused += (ids.len() - taken) as u64;
+    }
+
+    /// A copy of a message has come from a peer, for which another copy may be waiting. What has left the history
+    /// waits no more.
+    pub(crate) fn withdraw(&mut self, key: PeerKey, id: &MessageId, tag: Tag) {
+        if let Some(peer) = self.peers.get(key)
+            && self.history.contains(tag)
+        {
+            self.events.push_back(withdrawal(peer.id, id));
+        }
     }
 
     pub(crate) fn refuses(&self, key: PeerKey, tag: Tag) -> bool {
@@ -236,6 +251,11 @@ impl GossipsubRouter {
         peers.retain(|key| self.score_of(*key) >= threshold);
         peers
     }
+}
+
+fn withdrawal(peer: PeerId, id: &MessageId) -> RouterEvent {
+    let id = id.clone();
+    RouterEvent::Withdraw { peer, id }
 }
 
 /// Longer ids are nobody's: they would only cost memory.

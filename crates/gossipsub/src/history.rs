@@ -66,6 +66,10 @@ impl History {
         self.messages.len() > self.limits.messages || self.bytes > self.limits.bytes
     }
 
+    pub(crate) fn contains(&self, tag: Tag) -> bool {
+        self.messages.contains_key(&tag)
+    }
+
     /// A message for a peer that asks for it, unless it got it `max` times already.
     pub(crate) fn request(
         &mut self,

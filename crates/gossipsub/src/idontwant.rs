@@ -11,16 +11,24 @@ pub(crate) struct Refusals {
     order: VecDeque<(u64, Tag)>,
 }
 
+/// What became of a refusal.
+pub(crate) enum Refusal {
+    New,
+    Known,
+    TooMany,
+}
+
 impl Refusals {
-    /// Remembers a refusal; false when there are `max` already.
-    pub(crate) fn add(&mut self, tag: Tag, tick: u64, max: usize) -> bool {
+    /// Remembers a refusal, unless there are `max` already.
+    pub(crate) fn add(&mut self, tag: Tag, tick: u64, max: usize) -> Refusal {
         if self.order.len() >= max {
-            return false;
+            return Refusal::TooMany;
         }
-        if self.tags.insert(tag, ()).is_none() {
-            self.order.push_back((tick, tag));
+        if self.tags.insert(tag, ()).is_some() {
+            return Refusal::Known;
         }
-        true
+        self.order.push_back((tick, tag));
+        Refusal::New
     }
 
     pub(crate) fn contains(&self, tag: Tag) -> bool {

@@ -18,7 +18,11 @@ impl GossipsubRouter {
         let tag = self.tagger.tag(id.as_bytes());
         match self.seen.get(tag) {
             None => self.receive_first(source, id, tag, message, now),
-            Some(Known::Delivered { at, topic }) => self.receive_late(source, *topic, *at, now),
+            Some(Known::Delivered { at, topic }) => {
+                let (topic, at) = (*topic, *at);
+                self.withdraw(source, &id, tag);
+                self.receive_late(source, topic, at, now);
+            }
             Some(Known::Ignored) => self.counts.duplicates += 1,
             Some(Known::Validating(_)) => self.receive_early(source, tag, message),
             Some(Known::Rejected(content)) => {

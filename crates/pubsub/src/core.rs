@@ -310,11 +310,24 @@ impl<R: Router> Core<R> {
                 let addrs = record.map_or_else(Vec::new, |record| self.usable(&record));
                 effects.connects.push((peer, addrs));
             }
+            RouterEvent::Withdraw { peer, id } => self.withdraw(&peer, &id),
             RouterEvent::Partial { source, partial } => {
                 effects
                     .events
                     .push(PubsubEvent::Partial { source, partial });
             }
+        }
+    }
+
+    /// A peer does not need a message any more that may still wait for it.
+    fn withdraw(&mut self, peer: &PeerId, id: &MessageId) {
+        let entry = self.peers.get(peer);
+        let Some(message) = entry.and_then(|entry| entry.peer.queue.withdraw(id)) else {
+            return;
+        };
+        self.metrics.withdrawn += 1;
+        if let Some(metrics) = self.topic_metrics(&message.topic) {
+            metrics.withdrawn += 1;
         }
     }
 

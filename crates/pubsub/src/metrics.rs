@@ -21,6 +21,9 @@ pub struct Metrics {
     pub rejected: u64,
     /// Messages that validators were too slow for, and that were ignored therefore.
     pub validations_dropped: u64,
+    /// Copies of others' messages that waited for a peer and were taken back, since it got the message from
+    /// somebody else or does not want it.
+    pub withdrawn: u64,
     /// Things that were dropped because peers take them too slowly.
     pub dropped: Dropped,
 }
@@ -47,6 +50,8 @@ pub struct TopicMetrics {
     pub sent: u64,
     /// Bytes of these.
     pub sent_bytes: u64,
+    /// Copies among these that were taken back before they were sent, since the peer did not need them any more.
+    pub withdrawn: u64,
     /// Copies that were dropped because a peer takes them too slowly.
     pub dropped: u64,
     /// Messages that were dropped because a [`Subscription`](crate::Subscription) was not read in time.

@@ -301,6 +301,11 @@ impl PeerQueue {
         true
     }
 
+    /// Takes out a forwarded message that is not needed any more, if it still waits.
+    pub(crate) fn withdraw(&self, id: &MessageId) -> Option<Arc<Message>> {
+        lock(&self.state).forwarded.take(id)
+    }
+
     /// Since when the stream takes nothing; `None` when it has taken something.
     pub(crate) fn set_blocked(&self, since: Option<Instant>) {
         lock(&self.state).blocked_since = since;
@@ -537,6 +542,13 @@ impl Lane {
         let entry = self.entries.pop_front()?;
         self.bytes -= entry.message.encoded.len();
         Some(entry)
+    }
+
+    fn take(&mut self, id: &MessageId) -> Option<Arc<Message>> {
+        let position = self.entries.iter().position(|entry| entry.id == *id)?;
+        let entry = self.entries.remove(position)?;
+        self.bytes -= entry.message.encoded.len();
+        Some(entry.message)
     }
 
     fn expire(&mut self, now: Instant, mut lost: impl FnMut(Entry)) {
@@ -794,6 +806,28 @@ mod tests {
         assert_eq!(fill(&queue, later + Duration::from_secs(5)).1, 1);
         push(&queue, own("2"), later);
         assert_eq!(fill(&queue, later + Duration::from_secs(10)).1, 1);
+    }
+
+    #[test]
+    fn a_forwarded_message_is_withdrawn_and_leaves_its_room() {
+        let now = start();
+        let queue = queue(now);
+        push(&queue, own("1"), now);
+        for text in ["1", "2", "3", "4"] {
+            push(&queue, forward(text), now);
+        }
+        let id = |text: &str| MessageId::copy_from_slice(text.as_bytes());
+        assert_eq!(queue.withdraw(&id("2")).unwrap().data, "2");
+        assert_eq!(queue.withdraw(&id("2")), None);
+        assert!(push(&queue, forward("5"), now).is_empty());
+        let texts: Vec<_> = fill(&queue, now)
+            .0
+            .iter()
+            .flat_map(|rpc| rpc.messages.iter().map(|it| it.data.clone()))
+            .collect();
+        // This node's own message stays.
+        assert_eq!(texts, ["1", "1", "3", "4", "5"]);
+        assert_eq!(lock(&queue.state).forwarded.bytes, 0);
     }
 
     #[test]

@@ -139,6 +139,14 @@ pub enum RouterEvent {
         /// Its verified record, if one came with the recommendation.
         record: Option<Box<PeerRecord>>,
     },
+    /// A peer has this message already, or does not want it: a forwarded copy that still waits for the peer is
+    /// not to be sent.
+    Withdraw {
+        /// Whose queue.
+        peer: PeerId,
+        /// The message's id.
+        id: MessageId,
+    },
     /// Part of a message (gossipsub 1.3).
     Partial {
         /// Who has sent it.

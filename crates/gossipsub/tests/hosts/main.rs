@@ -6,4 +6,6 @@
 )]
 
 mod memory;
+mod raw;
 mod simulated;
+mod withdrawn;

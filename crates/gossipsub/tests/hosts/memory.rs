@@ -14,19 +14,19 @@ use peerkit_yamux::Yamux;
 /// Far more than a test needs; one that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Net {
+pub(crate) struct Net {
     runtime: Arc<dyn Runtime>,
     network: MemoryNetwork,
 }
 
-struct Node {
-    host: Host,
-    gossip: Gossipsub,
-    addr: Multiaddr,
+pub(crate) struct Node {
+    pub(crate) host: Host,
+    pub(crate) gossip: Gossipsub,
+    pub(crate) addr: Multiaddr,
 }
 
 impl Net {
-    async fn host(&self) -> (Host, Multiaddr) {
+    pub(crate) async fn host(&self) -> (Host, Multiaddr) {
         let keypair = Keypair::generate_ed25519();
         let upgrader = StandardUpgrader::new(
             self.runtime.clone(),
@@ -47,14 +47,14 @@ impl Net {
         (host, addr)
     }
 
-    async fn node(&self, config: GossipsubConfig) -> Node {
+    pub(crate) async fn node(&self, config: GossipsubConfig) -> Node {
         let (host, addr) = self.host().await;
         let gossip = Gossipsub::spawn(&host, config).unwrap();
         Node { host, gossip, addr }
     }
 
     /// Waits for something that happens in the background.
-    async fn until(&self, mut happened: impl FnMut() -> bool) {
+    pub(crate) async fn until(&self, mut happened: impl FnMut() -> bool) {
         while !happened() {
             sleep_until(
                 self.runtime.as_ref(),
@@ -65,7 +65,7 @@ impl Net {
     }
 
     /// Connects two nodes that have joined the topic, until each has the other in its mesh.
-    async fn join(&self, one: &Node, other: &Node) {
+    pub(crate) async fn join(&self, one: &Node, other: &Node) {
         one.host.connect(&other.addr).await.unwrap();
         let (here, there) = (one.host.local_peer(), other.host.local_peer());
         self.until(|| {
@@ -76,7 +76,7 @@ impl Net {
     }
 }
 
-fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
+pub(crate) fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
     let runtime = peerkit_runtime::default();
     let net = Net {
         runtime: runtime.clone(),
@@ -86,7 +86,7 @@ fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
     outcome.expect("the test hangs");
 }
 
-async fn next(subscription: &mut Subscription) -> Received {
+pub(crate) async fn next(subscription: &mut Subscription) -> Received {
     subscription.next().await.unwrap().unwrap()
 }
 

@@ -1,8 +1,9 @@
 use peerkit_core::Direction;
+use peerkit_core::PeerId;
 use peerkit_gossipsub::{Config, Version};
-use peerkit_pubsub::{MessageId, Verdict};
+use peerkit_pubsub::{MessageId, RouterEvent, Verdict};
 
-use crate::node::{Node, id, message};
+use crate::node::{Node, id, message, peer};
 
 const LARGE: &[u8] = &[1; 1024];
 
@@ -112,4 +113,37 @@ fn no_more_than_a_thousand_rpcs_with_refusals_are_read_in_a_heartbeat() {
     assert_eq!(node.sizes().refusals, 1000);
     node.disconnect(1);
     assert_eq!(node.sizes().refusals, 0);
+}
+
+/// What is not to be sent any more, if it still waits.
+fn withdrawn(node: &Node) -> Vec<(PeerId, MessageId)> {
+    let events = node.events.iter().filter_map(|event| match event {
+        RouterEvent::Withdraw { peer, id } => Some((*peer, id.clone())),
+        _ => None,
+    });
+    events.collect()
+}
+
+#[test]
+fn a_refusal_takes_back_what_waits_for_the_peer_once() {
+    let mut node = Node::joined(Config::default(), 3);
+    let (first, unknown) = (message(50, 1, LARGE), message(50, 2, LARGE));
+    node.accepts(1, &first);
+    for _ in 0..10 {
+        node.refuses(2, vec![id(&first), id(&unknown)]);
+    }
+    assert_eq!(withdrawn(&node), [(peer(2), id(&first))]);
+}
+
+#[test]
+fn a_copy_from_a_peer_takes_back_the_one_that_waits_for_it() {
+    let mut node = Node::joined(Config::default(), 3);
+    let small = message(50, 1, b"small");
+    node.accepts(1, &small);
+    node.delivers(3, &small);
+    assert_eq!(withdrawn(&node), [(peer(3), id(&small))]);
+    // What is so old that nothing of it waits is not looked for.
+    node.heartbeats(10);
+    node.delivers(2, &small);
+    assert_eq!(withdrawn(&node).len(), 1);
 }

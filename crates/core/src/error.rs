@@ -103,6 +103,12 @@ pub enum SecurityError {
     /// The remote's identity key does not sign what it must.
     #[error("the remote could not prove its identity: {0}")]
     BadIdentity(&'static str),
+    /// The remote's identity key is of a type that this build leaves out.
+    #[error("the remote's identity key needs the feature `{feature}`, which is off in this build")]
+    KeyTypeOff {
+        /// The feature of `peerkit-core` and of the facade that brings the type.
+        feature: &'static str,
+    },
     /// Somebody else answered than was asked for.
     #[error("expected peer {expected} but {found} answered")]
     PeerMismatch {
@@ -134,7 +140,9 @@ impl SecurityError {
             Self::Malformed(_) | Self::Authentication | Self::BadIdentity(_) => {
                 Fault::PeerMisbehaved
             }
-            Self::PeerMismatch { .. } | Self::NoCommonMuxer { .. } => Fault::Incompatible,
+            Self::PeerMismatch { .. } | Self::NoCommonMuxer { .. } | Self::KeyTypeOff { .. } => {
+                Fault::Incompatible
+            }
             Self::LocalKey => Fault::Misuse,
             Self::Exhausted => Fault::Limit,
         }

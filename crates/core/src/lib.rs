@@ -39,6 +39,7 @@ mod muxer;
 mod peer_id;
 mod peer_record;
 mod protocol;
+mod public_key;
 mod records;
 mod rsa;
 mod runtime;
@@ -70,6 +71,7 @@ pub use muxer::{CloseReason, MuxerContext, MuxerUpgrade, Session, SessionEvent, 
 pub use peer_id::{InvalidPeerId, parse_peer_id};
 pub use peer_record::{PeerRecord, PeerRecordError};
 pub use protocol::{InvalidProtocolId, ProtocolId};
+pub use public_key::decode_identity_key;
 pub use records::{Batch, PlainRecords, RecordLayout, Records, Transmit};
 pub use rsa::import_rsa_key;
 pub use runtime::{

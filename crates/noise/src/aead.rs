@@ -1,5 +1,6 @@
 //! The one place that knows cipher libraries.
 
+#[cfg(feature = "portable")]
 #[cfg_attr(
     feature = "ring",
     allow(dead_code, reason = "tests compare the other back ends with it")
@@ -9,6 +10,7 @@ mod portable;
 mod ring;
 
 /// The back end in use: the portable one, unless a feature names another one.
+#[cfg(feature = "portable")]
 #[cfg_attr(
     feature = "ring",
     allow(unused_imports, reason = "the other name hides this one")
@@ -16,6 +18,9 @@ mod ring;
 pub(crate) use self::portable::*;
 #[cfg(feature = "ring")]
 pub(crate) use self::ring::Cipher;
+
+#[cfg(not(any(feature = "portable", feature = "ring")))]
+compile_error!("peerkit-noise needs a cipher: turn on the feature `portable` or `ring`");
 
 /// Bytes of an authentication tag.
 pub(crate) const TAG: usize = 16;
@@ -67,6 +72,7 @@ mod tests {
         assert!(cipher.open(&nonce, &[], &mut data, &tag).is_err());
     }
 
+    #[cfg(feature = "portable")]
     #[test]
     fn the_portable_back_end_agrees_with_rfc_8439() {
         agrees_with_rfc_8439::<portable::Cipher>();
@@ -78,6 +84,7 @@ mod tests {
     }
 
     /// What one seals, the other one opens, whatever the length.
+    #[cfg(feature = "portable")]
     #[test]
     fn the_back_ends_agree_with_each_other() {
         let (one, other) = (

@@ -1,6 +1,6 @@
 //! Binding the Noise static key to the libp2p identity.
 
-use peerkit_core::{Keypair, PeerId, PublicKey, SecurityError};
+use peerkit_core::{Keypair, PeerId, PublicKey, SecurityError, decode_identity_key};
 
 use crate::{payload::Payload, xx::KEY};
 
@@ -23,8 +23,7 @@ pub(crate) fn verify(
     expected: Option<PeerId>,
 ) -> Result<(PeerId, PublicKey), SecurityError> {
     let (encoded, signature) = payload.identity()?;
-    let key = PublicKey::try_decode_protobuf(encoded)
-        .map_err(|_| SecurityError::BadIdentity("its identity key is no valid key"))?;
+    let key = decode_identity_key(encoded)?;
     // Peer ids are hashes of the canonical encoding: with another one the two sides would not mean the same peer.
     if key.encode_protobuf() != encoded {
         return Err(SecurityError::BadIdentity(

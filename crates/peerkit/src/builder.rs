@@ -72,7 +72,7 @@ impl Builder {
     }
 
     /// Offers Noise.
-    #[cfg(feature = "noise")]
+    #[cfg(any(feature = "noise", feature = "ring"))]
     pub fn noise(self) -> Self {
         self.security_with(|keypair, runtime| {
             let noise = peerkit_noise::Noise::with_seed(keypair, runtime.seed())?;
@@ -216,7 +216,7 @@ fn make_securities(
     made.collect::<Result<_, _>>().map_err(BuildError::Identity)
 }
 
-#[cfg(feature = "noise")]
+#[cfg(any(feature = "noise", feature = "ring"))]
 fn default_securities(
     keypair: &Keypair,
     runtime: &dyn Runtime,
@@ -225,7 +225,7 @@ fn default_securities(
     Ok(vec![Arc::new(noise.map_err(BuildError::Identity)?)])
 }
 
-#[cfg(not(feature = "noise"))]
+#[cfg(not(any(feature = "noise", feature = "ring")))]
 fn default_securities(
     _keypair: &Keypair,
     _runtime: &dyn Runtime,

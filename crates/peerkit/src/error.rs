@@ -15,8 +15,8 @@ pub enum BuildError {
     /// No runtime was given and the feature `async-io` is off.
     #[error("no runtime: give one to the builder or turn the feature `async-io` on")]
     NoRuntime,
-    /// No security protocol was given and the feature `noise` is off.
-    #[error("no security protocol: give one to the builder or turn the feature `noise` on")]
+    /// No security protocol was given and the features `ring` and `noise` are off.
+    #[error("no security protocol: give one to the builder or turn the feature `ring` or `noise` on")]
     NoSecurity,
     /// No muxer was given and the features `yamux` and `mplex` are off.
     #[error("no muxer: give one to the builder or turn the feature `yamux` on")]

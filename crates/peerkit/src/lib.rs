@@ -35,7 +35,7 @@ pub use peerkit_identify as identify;
 pub use peerkit_memory as memory;
 #[cfg(feature = "mplex")]
 pub use peerkit_mplex as mplex;
-#[cfg(feature = "noise")]
+#[cfg(any(feature = "noise", feature = "ring"))]
 pub use peerkit_noise as noise;
 #[cfg(feature = "ping")]
 pub use peerkit_ping as ping;

@@ -1,7 +1,7 @@
 //! The one message: `uvarint length || Exchange`.
 
 use bytes::{Buf, Bytes, BytesMut};
-use peerkit_core::{PeerId, PublicKey, SecurityError};
+use peerkit_core::{PeerId, PublicKey, SecurityError, decode_identity_key};
 use prost::Message;
 use unsigned_varint::{decode, encode};
 
@@ -59,8 +59,7 @@ fn verify(bytes: Bytes) -> Result<(PeerId, PublicKey), SecurityError> {
     let pubkey = exchange
         .pubkey
         .ok_or(SecurityError::BadIdentity("there is no identity key"))?;
-    let key = PublicKey::try_decode_protobuf(&pubkey)
-        .map_err(|_| SecurityError::BadIdentity("its identity key is no valid key"))?;
+    let key = decode_identity_key(&pubkey)?;
     let id = exchange
         .id
         .ok_or(SecurityError::BadIdentity("there is no peer id"))?;

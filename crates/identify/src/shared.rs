@@ -7,11 +7,10 @@ use std::{
 };
 
 use peerkit_core::{ConnectionInfo, PeerId, ResetCode, Runtime, lock, with_deadline};
-use peerkit_swarm::{Host, Stream, WeakHost};
+use peerkit_swarm::{EventBus, Host, Stream, WeakHost};
 
 use crate::{
     Config, IdentifyError, IdentifyEvent, Info, Message, PROTOCOL,
-    event::EventBus,
     exchange::{receive, send},
     known::Known,
     local::{Local, Snapshot},
@@ -27,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) host: WeakHost,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) config: Config,
-    pub(crate) bus: EventBus,
+    pub(crate) bus: EventBus<IdentifyEvent>,
     pub(crate) known: Mutex<Known>,
     pub(crate) local: Local,
     sources: Mutex<Sources>,

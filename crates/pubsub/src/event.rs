@@ -1,13 +1,7 @@
 //! What happens beside messages.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
-use futures::Stream;
 use peerkit_core::{PeerId, ProtocolId};
+use peerkit_swarm::{BusEvent, EventStream};
 
 use crate::{InvalidMessage, MessageId, Partial, Topic};
 
@@ -95,8 +89,11 @@ pub enum RejectReason {
     Validator,
 }
 
-impl PubsubEvent {
-    /// Whether others can cause it without end.
+impl BusEvent for PubsubEvent {
+    fn lagged(missed: u64) -> Self {
+        Self::Lagged { missed }
+    }
+
     fn is_minor(&self) -> bool {
         matches!(
             self,
@@ -108,75 +105,6 @@ impl PubsubEvent {
     }
 }
 
-/// A stream of [`PubsubEvent`]s, from the moment of [`Pubsub::events`](crate::Pubsub::events) on.
-///
-/// It is bounded: a reader that lags behind loses the oldest events and is told by
-/// [`PubsubEvent::Lagged`]. It ends when the node is closed.
-#[derive(Debug)]
-pub struct PubsubEvents {
-    receiver: Receiver<PubsubEvent>,
-}
-
-impl PubsubEvents {
-    /// The next event; `None` once the node is closed.
-    ///
-    /// Cancel safety: no event is lost.
-    pub async fn next(&mut self) -> Option<PubsubEvent> {
-        futures::StreamExt::next(self).await
-    }
-}
-
-impl Stream for PubsubEvents {
-    type Item = PubsubEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<PubsubEvent>> {
-        let event = ready!(Pin::new(&mut self.receiver).poll_recv(cx));
-        Poll::Ready(match event {
-            Some(Ok(event)) => Some(event),
-            Some(Err(RecvError::Overflowed(missed))) => Some(PubsubEvent::Lagged { missed }),
-            Some(Err(RecvError::Closed)) | None => None,
-        })
-    }
-}
-
-/// The sending side. When it is full, the oldest event gives way.
-#[derive(Debug)]
-pub(crate) struct EventBus {
-    sender: Sender<PubsubEvent>,
-    /// Keeps the channel open while nobody listens.
-    idle: InactiveReceiver<PubsubEvent>,
-}
-
-impl EventBus {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let (mut sender, receiver) = async_broadcast::broadcast(capacity.max(1));
-        sender.set_overflow(true);
-        sender.set_await_active(false);
-        Self {
-            sender,
-            idle: receiver.deactivate(),
-        }
-    }
-
-    pub(crate) fn subscribe(&self) -> PubsubEvents {
-        PubsubEvents {
-            receiver: self.idle.activate_cloned(),
-        }
-    }
-
-    /// Minor events take no more than half of the room, so that a flood pushes no other event out.
-    pub(crate) fn emit(&self, event: PubsubEvent) {
-        if self.sender.receiver_count() == 0 {
-            return;
-        }
-        if event.is_minor() && self.sender.len() >= self.sender.capacity().div_ceil(2) {
-            return;
-        }
-        // Fails only when the channel is closed, and then nobody cares.
-        let _ = self.sender.try_broadcast(event);
-    }
-
-    pub(crate) fn close(&self) {
-        self.sender.close();
-    }
-}
+/// What happens beside messages, from the moment of [`Pubsub::events`](crate::Pubsub::events) on. It
+/// ends when the node is closed; who reads too slowly is told by [`PubsubEvent::Lagged`].
+pub type PubsubEvents = EventStream<PubsubEvent>;

@@ -9,12 +9,11 @@ use std::{
 use event_listener::Event;
 use futures::{FutureExt, task::AtomicWaker};
 use peerkit_core::{Multiaddr, PeerId, ProtocolId, Runtime, lock, with_deadline};
-use peerkit_swarm::{Host, WeakHost};
+use peerkit_swarm::{EventBus, Host, WeakHost};
 
 use crate::{
-    Message, MessageId, PubsubConfig, RejectReason, Router, Topic, Verdict,
+    Message, MessageId, PubsubConfig, PubsubEvent, RejectReason, Router, Topic, Verdict,
     core::{Core, Effects, PeerEntry},
-    event::EventBus,
     link,
     peer::Peer,
     received::{Inbox, Leave},
@@ -31,7 +30,7 @@ pub(crate) struct Shared<R> {
     pub(crate) core: Mutex<Core<R>>,
     pub(crate) signer: MessageSigner,
     pub(crate) verifier: Arc<MessageVerifier>,
-    pub(crate) bus: EventBus,
+    pub(crate) bus: EventBus<PubsubEvent>,
     /// The service's task, which keeps the time.
     pub(crate) keeper: AtomicWaker,
     /// A peer has joined or left a topic.

@@ -1,18 +1,12 @@
 //! What happens to a host's connections.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
-use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
-use futures::Stream;
 use peerkit_core::{
     ConnectionError, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, UpgradeError,
 };
 
-use crate::{ConnectionId, Denied, DialError, LimitExceeded, ListenerId};
+use crate::{BusEvent, ConnectionId, Denied, DialError, EventStream, LimitExceeded, ListenerId};
 
 /// Something has happened to a host.
 #[derive(Clone, Debug)]
@@ -89,7 +83,8 @@ pub enum HostEvent {
         /// The limit.
         limit: Arc<LimitExceeded>,
     },
-    /// A dial or a connection that it led to was refused because of a limit of this host. The caller gets the same as an error.
+    /// A dial or a connection that it led to was refused because of a limit of this host. Left out
+    /// while a reader lags; the caller gets the same as an error.
     OutboundRefused {
         /// Where it was to go.
         addr: Multiaddr,
@@ -164,132 +159,22 @@ impl HostEvent {
     }
 }
 
-/// A stream of [`HostEvent`]s, from the moment of [`Host::events`](crate::Host::events) on.
-///
-/// It is bounded: a reader that lags behind loses the oldest events and is told by
-/// [`HostEvent::Lagged`]. It ends when the host is closed.
-#[derive(Debug)]
-pub struct Events {
-    receiver: Receiver<HostEvent>,
-}
+impl BusEvent for HostEvent {
+    fn lagged(missed: u64) -> Self {
+        Self::Lagged { missed }
+    }
 
-impl Events {
-    /// The next event; `None` once the host is closed.
-    ///
-    /// Cancel safety: no event is lost.
-    pub async fn next(&mut self) -> Option<HostEvent> {
-        futures::StreamExt::next(self).await
+    fn is_minor(&self) -> bool {
+        matches!(
+            self,
+            Self::InboundFailed { .. }
+                | Self::InboundRefused { .. }
+                | Self::StreamRefused { .. }
+                | Self::OutboundRefused { .. }
+        )
     }
 }
 
-impl Stream for Events {
-    type Item = HostEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<HostEvent>> {
-        let event = ready!(Pin::new(&mut self.receiver).poll_recv(cx));
-        Poll::Ready(match event {
-            Some(Ok(event)) => Some(event),
-            Some(Err(RecvError::Overflowed(missed))) => Some(HostEvent::Lagged { missed }),
-            Some(Err(RecvError::Closed)) | None => None,
-        })
-    }
-}
-
-/// The sending side. When it is full, the oldest event gives way.
-#[derive(Debug)]
-pub(crate) struct EventBus {
-    sender: Sender<HostEvent>,
-    /// Keeps the channel open while nobody listens.
-    idle: InactiveReceiver<HostEvent>,
-}
-
-impl EventBus {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let (mut sender, receiver) = async_broadcast::broadcast(capacity.max(1));
-        sender.set_overflow(true);
-        sender.set_await_active(false);
-        Self {
-            sender,
-            idle: receiver.deactivate(),
-        }
-    }
-
-    pub(crate) fn subscribe(&self) -> Events {
-        Events {
-            receiver: self.idle.activate_cloned(),
-        }
-    }
-
-    pub(crate) fn emit(&self, event: HostEvent) {
-        if self.sender.receiver_count() > 0 {
-            // Fails only when the channel is closed, and then nobody cares.
-            let _ = self.sender.try_broadcast(event);
-        }
-    }
-
-    /// As [`emit`](Self::emit), for what others can cause without end: takes no more than half
-    /// of the room, so that a flood pushes no other event out.
-    pub(crate) fn emit_minor(&self, event: HostEvent) {
-        if self.sender.len() < self.sender.capacity().div_ceil(2) {
-            self.emit(event);
-        }
-    }
-
-    pub(crate) fn close(&self) {
-        self.sender.close();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::executor::block_on;
-
-    use super::*;
-    use crate::{DenyRule, GateStage};
-
-    #[test]
-    fn a_slow_reader_is_told_what_it_missed() {
-        let bus = EventBus::new(2);
-        let mut events = bus.subscribe();
-        for _ in 0..5 {
-            bus.emit(HostEvent::ProtocolsChanged);
-        }
-        let first = block_on(events.next());
-        assert!(matches!(first, Some(HostEvent::Lagged { missed: 3 })));
-        assert!(matches!(
-            block_on(events.next()),
-            Some(HostEvent::ProtocolsChanged)
-        ));
-        bus.close();
-        assert!(block_on(events.next()).is_some());
-        assert!(block_on(events.next()).is_none());
-    }
-
-    #[test]
-    fn a_flood_of_refusals_pushes_nothing_else_out() {
-        let bus = EventBus::new(4);
-        let mut events = bus.subscribe();
-        bus.emit(HostEvent::ProtocolsChanged);
-        for _ in 0..100 {
-            bus.emit_minor(HostEvent::InboundRefused {
-                remote_addr: Multiaddr::empty(),
-                peer: None,
-                reason: Arc::new(Refusal::Denied(Denied {
-                    stage: GateStage::Accept,
-                    rule: DenyRule::Gate,
-                })),
-            });
-        }
-        bus.emit(HostEvent::ProtocolsChanged);
-        bus.close();
-        let seen: Vec<_> = block_on(futures::StreamExt::collect(&mut events));
-        assert!(matches!(
-            seen[..],
-            [
-                HostEvent::ProtocolsChanged,
-                HostEvent::InboundRefused { .. },
-                HostEvent::ProtocolsChanged
-            ]
-        ));
-    }
-}
+/// What happens to a host, from the moment of [`Host::events`](crate::Host::events) on. It ends
+/// when the host is closed; who reads too slowly is told by [`HostEvent::Lagged`].
+pub type Events = EventStream<HostEvent>;

@@ -16,9 +16,9 @@ use crate::{
     ConnectionGate, ConnectionId, DialError, HostConfig, HostEvent, LimitExceeded, Refusal,
     access::Lists,
     address_book::AddressBook,
+    bus::EventBus,
     connections::{Connections, Entry},
     dial::Dialer,
-    event::EventBus,
     handlers::Handlers,
     inbound,
     listen::Listeners,
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) addresses: Mutex<AddressBook>,
     pub(crate) dialer: Dialer,
     pub(crate) listeners: Listeners,
-    pub(crate) events: EventBus,
+    pub(crate) events: EventBus<HostEvent>,
     /// Connections and their goodbyes.
     pub(crate) connection_tasks: TaskGroup,
     /// Listeners, upgrades, handlers and services.
@@ -208,7 +208,7 @@ impl Inner {
     ) {
         let peer = entry.info.remote_peer;
         tracing::debug!(target: "peerkit::stream", %peer, ?direction, %limit, "a stream was refused");
-        self.events.emit_minor(HostEvent::StreamRefused {
+        self.events.emit(HostEvent::StreamRefused {
             connection: entry.id,
             peer,
             direction,

@@ -2,6 +2,7 @@
 
 mod access;
 mod address_book;
+mod bus;
 mod config;
 mod connections;
 mod dial;
@@ -23,6 +24,7 @@ mod target;
 mod trim;
 
 pub use access::{Access, Unlisted};
+pub use bus::{BusEvent, EventBus, EventStream};
 pub use config::{DialConfig, HostConfig};
 pub use connections::{ConnectionId, ConnectionSummary};
 pub use dial::plan::{DialPlan, DialRank};

@@ -214,7 +214,7 @@ impl Accepting {
                     tracing::debug!(target: "peerkit::listen", %remote_addr, %error, "upgrade failed");
                     let error = Arc::new(error);
                     let event = HostEvent::InboundFailed { remote_addr, error };
-                    inner.events.emit_minor(event);
+                    inner.events.emit(event);
                 }
             }
         };
@@ -237,6 +237,6 @@ impl Inner {
             peer,
             reason: Arc::new(reason),
         };
-        self.events.emit_minor(event);
+        self.events.emit(event);
     }
 }

@@ -254,7 +254,7 @@ impl Inner {
 
     fn refused(&self, addr: &Multiaddr, peer: Option<PeerId>, reason: Refusal) -> AttemptError {
         tracing::debug!(target: "peerkit::dial", %addr, %reason, "refused");
-        self.events.emit_minor(HostEvent::OutboundRefused {
+        self.events.emit(HostEvent::OutboundRefused {
             addr: addr.clone(),
             peer,
             reason: Arc::new(reason.clone()),

@@ -19,6 +19,7 @@ pub mod dial;
 pub mod frames;
 pub mod honest;
 pub mod live;
+pub mod machine;
 pub mod measure;
 pub mod node;
 pub mod peer;

@@ -1,5 +1,6 @@
 //! The scenarios, one table for each layer.
 
+pub mod mplex;
 pub mod upgrade;
 pub mod yamux;
 
@@ -7,7 +8,7 @@ use crate::scenario::Scenario;
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [upgrade::table(), yamux::table()]
+    [upgrade::table(), mplex::table(), yamux::table()]
         .into_iter()
         .flatten()
         .collect()

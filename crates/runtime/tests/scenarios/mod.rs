@@ -1,5 +1,7 @@
 //! What every back end must do. Each scenario is a function of a runtime.
 
+#[macro_use]
+mod every;
 pub(crate) mod tasks;
 pub(crate) mod tcp;
 pub(crate) mod timers;

@@ -1,5 +1,8 @@
 //! What every back end must do: the files of `peerkit-runtime`, run by a simulation.
 
+#[macro_use]
+#[path = "../../../runtime/tests/scenarios/every.rs"]
+mod every;
 #[path = "../../../runtime/tests/scenarios/tasks.rs"]
 pub(crate) mod tasks;
 #[path = "../../../runtime/tests/scenarios/tcp.rs"]

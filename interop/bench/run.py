@@ -3,6 +3,8 @@
 
     ./run.py                      build, measure everything, write results/ and print tables
     ./run.py --cases 'bulk-*'     some cases; also --peers, --rounds, --seconds, --bytes
+    ./run.py --quick              every case once and short: whether all of it works, not how fast
+    ./run.py --growth             what a request costs beside idle connections, and after many streams
     ./run.py --show FILE          the tables of a former run
     ./run.py --chart FILE         bar charts of a former run, as SVG beside it
 
@@ -11,6 +13,7 @@ round. The commands and the JSON of a peer are those of the README. Python 3 and
 """
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -120,19 +123,101 @@ def measure(peer, case, extra):
     if workload == "gossip-mesh":
         done = subprocess.run(dial, stdout=subprocess.PIPE, check=True)
         return event(done.stdout, "result")
-    listener = subprocess.Popen(
-        [TARGET / package, "listen", *own],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=pinned("listen"),
-    )
-    try:
-        listening = event(listener.stdout.readline(), "listening")
-        dial += ["--addr", listening["addr"], "--peer-pid", str(listening["pid"])]
-        done = subprocess.run(dial, stdout=subprocess.PIPE, check=True, preexec_fn=pinned("dial"))
+    with listening(package, own) as address:
+        done = subprocess.run(
+            dial + address, stdout=subprocess.PIPE, check=True, preexec_fn=pinned("dial"))
         return event(done.stdout, "result")
+
+
+@contextlib.contextmanager
+def listening(package, own):
+    """Runs a listener and yields the arguments with which a dialer finds it."""
+    listener = started([TARGET / package, "listen", *own], "listen")
+    try:
+        heard = event(listener.stdout.readline(), "listening")
+        yield ["--addr", heard["addr"], "--peer-pid", str(heard["pid"])]
     finally:
-        listener.stdin.close()
-        listener.wait(10)
-        listener.stdout.close()
+        ended(listener)
+
+
+def started(command, side):
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=pinned(side))
+
+
+def ended(process):
+    """Peers go when their input ends."""
+    process.stdin.close()
+    process.wait(60)
+    process.stdout.close()
+
+
+class Growth:
+    """A pair of processes that measures some requests whenever it is its turn."""
+
+    def __init__(self, peer, connections, streams, resources):
+        package, stack = PEERS[peer]
+        own = ["--stack", stack]
+        address = resources.enter_context(listening(package, own))
+        dial = [TARGET / package, "dial", *own, "--workload", "growth", "--timeout", "7200"]
+        dial += ["--connections", str(connections), "--streams", str(streams), *address]
+        self.dialer = started(dial, "dial")
+        resources.callback(ended, self.dialer)
+        event(self.dialer.stdout.readline(), "ready")
+        self.name = f"{peer}: {connections} connections, {streams} streams before"
+        self.slices = {}
+
+    def measure(self, requests, concurrency):
+        self.dialer.stdin.write(f"{requests} {concurrency}\n".encode())
+        self.dialer.stdin.flush()
+        measured = event(self.dialer.stdout.readline(), "slice")
+        self.slices.setdefault((requests, concurrency), []).append(measured)
+
+
+def growth(options):
+    """The first of each group is what the others are compared with."""
+    most = 100 if options.quick else 10_000
+    groups = [[(1, 0), (100, 0), (most, 0)], [(1, 0), (1, 10 * most)]]
+    peers = [peer for peer in chosen(options.peers, PEERS) if peer in GROWING]
+    build(peers)
+    for peer in peers:
+        for group in groups:
+            with contextlib.ExitStack() as resources:
+                pairs = [Growth(peer, *size, resources) for size in group]
+                for number in range(options.rounds):
+                    for concurrency in (1, 64):
+                        for pair in pairs[::1 - 2 * (number % 2)]:
+                            pair.measure(options.requests, concurrency)
+                for pair in pairs:
+                    pair.measure(0, 0)
+                growth_table(pairs)
+
+
+GROWING = ("peerkit", "peerkit-tokio")
+
+
+def growth_table(pairs):
+    kinds = sorted(pairs[0].slices)
+    print("\n| |" + "".join(
+        f" {concurrency} at a time: CPU µs each | ratio |" if requests else " at rest: CPU ms in a second |"
+        for requests, concurrency in kinds))
+    print("|---|" + "".join("---:|---:|" if requests else "---:|" for requests, _ in kinds))
+    for pair in pairs:
+        cells = ""
+        for requests, concurrency in kinds:
+            costs, first = (slice_costs(of.slices[requests, concurrency]) for of in (pair, pairs[0]))
+            cells += f" {statistics.median(costs):.4g} |"
+            if requests:
+                # Each slice with its neighbour in time: what disturbs both cancels out.
+                ratio = statistics.median(cost / one for cost, one in zip(costs, first))
+                cells += f" {ratio:.3f} |"
+        print(f"| {pair.name} |{cells}", flush=True)
+
+
+def slice_costs(slices):
+    """Microseconds of each request; for a slice without any, milliseconds of each second."""
+    return [cpu(one) * 1e6 / one["operations"] if one["operations"] else cpu(one) * 1e3 / one["seconds"]
+            for one in slices]
 
 
 def supports(peer, case):
@@ -145,7 +230,8 @@ def run(options):
     peers = chosen(options.peers, PEERS)
     build(peers)
     extra = ["--seconds", str(options.seconds), "--bytes", str(options.bytes)]
-    results = {}
+    extra += ["--connections", str(options.connections)]
+    results, failures = {}, 0
     for case in chosen(options.cases, CASES):
         able = [peer for peer in peers if supports(peer, case)]
         runs = results[case] = {peer: [] for peer in able}
@@ -156,9 +242,12 @@ def run(options):
                     runs[peer].append(measure(peer, case, extra))
                 except (subprocess.SubprocessError, RuntimeError) as error:
                     print(f"{case}, {peer}: {error}", file=sys.stderr)
+                    failures += 1
         table(case, runs)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
+    if failures:
+        sys.exit(f"{failures} measurements have failed")
 
 
 def chosen(patterns, names):
@@ -226,11 +315,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of a case that is bounded by time")
     parser.add_argument("--bytes", type=int, default=2**30, help="of a bulk case")
+    parser.add_argument("--connections", type=int, default=1000, help="of the idle case")
+    parser.add_argument("--requests", type=int, default=5000, help="of a slice of --growth")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--growth", action="store_true")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results" / "latest.json")
     parser.add_argument("--show", type=pathlib.Path)
     parser.add_argument("--chart", type=pathlib.Path)
     options = parser.parse_args()
-    if options.show:
+    if options.quick:
+        options.rounds, options.seconds, options.bytes = 1, 0.3, 2**24
+        options.connections, options.requests = 50, 256
+    if options.growth:
+        growth(options)
+    elif options.show:
         for case, runs in json.loads(options.show.read_text()).items():
             table(case, runs)
     elif options.chart:

@@ -122,7 +122,14 @@ fn parse(
 }
 
 fn describe(info: &Info) -> Value {
-    let mut workloads = vec!["bulk-up", "bulk-down", "requests", "connects", "idle"];
+    let mut workloads = vec![
+        "bulk-up",
+        "bulk-down",
+        "requests",
+        "connects",
+        "idle",
+        "growth",
+    ];
     if info.gossip {
         workloads.extend(["gossip", "gossip-mesh"]);
     }
@@ -169,7 +176,8 @@ fn watch_over(limit: Duration) {
     });
 }
 
-fn say(event: &Value) -> Result<()> {
+/// Prints one event.
+pub(crate) fn say(event: &Value) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{event}")?;
     Ok(out.flush()?)

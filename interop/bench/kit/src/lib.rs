@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod growth;
 mod meter;
 mod wire;
 mod workloads;

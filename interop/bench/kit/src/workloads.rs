@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Node, Setup,
     cli::Parameters,
+    growth::growth,
     meter::{Meter, latencies, resident},
     wire::{self, DOWNLOAD, ECHO, REQUEST, UPLOAD, WATCH},
 };
@@ -26,6 +27,7 @@ pub(crate) async fn run<N: Node>(setup: &Setup, parameters: &Parameters) -> Resu
         "requests" => requests::<N>(setup, parameters).await,
         "connects" => connects::<N>(setup, parameters).await,
         "idle" => idle::<N>(setup, parameters).await,
+        "growth" => growth::<N>(setup, parameters).await,
         "gossip" => gossip::<N>(setup, parameters).await,
         "gossip-mesh" => gossip_mesh::<N>(setup, parameters).await,
         other => bail!("unknown workload {other}"),
@@ -142,20 +144,8 @@ async fn idle<N: Node>(setup: &Setup, parameters: &Parameters) -> Result<Value> 
         nodes.push(N::start(setup).await?);
     }
     let started = memory::<N>(setup, parameters).await?;
-    let mut connected = Vec::new();
     let begin = Instant::now();
-    while !nodes.is_empty() {
-        let batch = nodes.split_off(nodes.len().saturating_sub(DIALS_AT_ONCE));
-        let workers = batch.into_iter().map(|node| {
-            let addr = parameters.addr.clone();
-            async move {
-                let conn = node.connect(&addr).await?;
-                echo(&node, &conn).await?;
-                Ok((node, conn))
-            }
-        });
-        connected.extend(together::<N, _, _>(setup, workers).await?);
-    }
+    let connected = connect_each(setup, nodes, &parameters.addr).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let idle = memory::<N>(setup, parameters).await?;
     let meter = Meter::start(parameters.remote)?;
@@ -171,6 +161,28 @@ async fn idle<N: Node>(setup: &Setup, parameters: &Parameters) -> Result<Value> 
     result["dialer_bytes_per_connection"] = json!(each(started.0, idle.0));
     result["listener_bytes_per_connection"] = json!(each(started.1, idle.1));
     Ok(result)
+}
+
+/// Connects every node, a few at a time.
+pub(crate) async fn connect_each<N: Node>(
+    setup: &Setup,
+    mut nodes: Vec<N>,
+    addr: &str,
+) -> Result<Vec<(N, N::Conn)>> {
+    let mut connected = Vec::with_capacity(nodes.len());
+    while !nodes.is_empty() {
+        let batch = nodes.split_off(nodes.len().saturating_sub(DIALS_AT_ONCE));
+        let workers = batch.into_iter().map(|node| {
+            let addr = addr.to_owned();
+            async move {
+                let conn = node.connect(&addr).await?;
+                echo(&node, &conn).await?;
+                Ok((node, conn))
+            }
+        });
+        connected.extend(together::<N, _, _>(setup, workers).await?);
+    }
+    Ok(connected)
 }
 
 /// Resident bytes of both sides, once everything has come to rest.
@@ -331,7 +343,7 @@ impl Messages {
 }
 
 /// A stream with one small request and its answer.
-async fn echo<N: Node>(node: &N, conn: &N::Conn) -> Result<()> {
+pub(crate) async fn echo<N: Node>(node: &N, conn: &N::Conn) -> Result<()> {
     let request = wire::request(ECHO, 0);
     let mut stream = node.open(conn).await.context("opening")?;
     stream.write_all(&request).await.context("sending")?;
@@ -343,7 +355,10 @@ async fn echo<N: Node>(node: &N, conn: &N::Conn) -> Result<()> {
 }
 
 /// Runs each future as a task of its own.
-async fn together<N: Node, T, F>(setup: &Setup, workers: impl Iterator<Item = F>) -> Result<Vec<T>>
+pub(crate) async fn together<N: Node, T, F>(
+    setup: &Setup,
+    workers: impl Iterator<Item = F>,
+) -> Result<Vec<T>>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,

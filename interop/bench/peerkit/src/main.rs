@@ -188,14 +188,18 @@ fn answer(host: &Host, setup: &Setup, delivered: &Delivered) {
     });
 }
 
-/// The default, but for the number of connections: the idle workload makes a thousand.
+/// The default, but for the number of connections: a thousand of the idle workload, ten times as many of growth.
 fn config() -> HostConfig {
     let mut config = HostConfig::default();
-    config.limits.connections_max = 4096.into();
-    config.limits.inbound_connections_max = 4096.into();
-    config.limits.outbound_connections_max = 4096.into();
+    config.limits.connections_max = CONNECTIONS.into();
+    config.limits.inbound_connections_max = CONNECTIONS.into();
+    config.limits.outbound_connections_max = CONNECTIONS.into();
+    config.limits.descriptors_max = CONNECTIONS.into();
     config
 }
+
+/// Half as much again as there will be: nothing is to be trimmed.
+const CONNECTIONS: usize = 16 * 1024;
 
 fn is_tokio(setup: &Setup) -> bool {
     setup.stack.starts_with("tokio")

@@ -72,7 +72,8 @@ impl Gossipsub {
     }
 
     /// Recommends a peer with this record from now on, if it is connected and
-    /// [`FollowAndRecommend`](crate::PeerExchange::FollowAndRecommend) is on. Identify brings such records.
+    /// [`FollowAndRecommend`](crate::PeerExchange::FollowAndRecommend) is on. There is no need for it where
+    /// identify runs: a peer is recommended with [`Host::peer_record`] unless another record was set here.
     pub fn set_record(&self, record: &PeerRecord) {
         let envelope = record.envelope().encoded().clone();
         self.with_router(|router, _| router.set_record(&record.peer_id(), envelope));

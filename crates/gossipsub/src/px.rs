@@ -12,8 +12,8 @@ use crate::{
 
 impl GossipsubRouter {
     /// Notes the signed peer record of a connected peer (an envelope, as identify brings it), so that the
-    /// peer can be recommended with it. Recommendations that this node makes go without a record otherwise, and
-    /// most receivers don't follow those.
+    /// peer can be recommended with it. Otherwise recommendations leave the router without a record; the service
+    /// adds the one that the host has, and most receivers don't follow those that have none.
     ///
     /// Nothing happens if the peer is not connected, or the record is longer than 8 KiB. It is not verified here:
     /// give only what was.

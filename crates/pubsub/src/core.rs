@@ -8,9 +8,10 @@ use std::{
 };
 
 use peerkit_core::{Multiaddr, PeerId, PeerRecord};
+use peerkit_swarm::WeakHost;
 
 use crate::{
-    DropReason, Dropped, Message, MessageId, Metrics, Outgoing, PeerLink, PubsubEvent, Received,
+    Control, DropReason, Dropped, Message, MessageId, Metrics, Outgoing, PeerLink, PubsubEvent, Received,
     RejectReason, ReplayProtection, Router, RouterEvent, Rpc, Topic, TopicMetrics, Validator,
     Verdict,
     config::AddressScope,
@@ -33,6 +34,8 @@ pub(crate) struct Core<R> {
     pub(crate) closed: bool,
     replay: Option<Replay>,
     recommended: AddressScope,
+    /// Knows the records of its peers.
+    host: WeakHost,
     /// Reused.
     lost: Vec<Outgoing>,
 }
@@ -81,6 +84,7 @@ impl<R: Router> Core<R> {
     pub(crate) fn new(
         router: R,
         verifier: Arc<MessageVerifier>,
+        host: WeakHost,
         config: &crate::PubsubConfig,
     ) -> Self {
         Self {
@@ -93,6 +97,7 @@ impl<R: Router> Core<R> {
             closed: false,
             replay: Replay::new(config.replay),
             recommended: config.recommended_addresses,
+            host,
             lost: Vec::new(),
         }
     }
@@ -239,12 +244,15 @@ impl<R: Router> Core<R> {
         }
     }
 
-    fn send(&mut self, peer: PeerId, outgoing: Outgoing, now: Instant, effects: &mut Effects) {
+    fn send(&mut self, peer: PeerId, mut outgoing: Outgoing, now: Instant, effects: &mut Effects) {
         let Some(entry) = self.peers.get(&peer) else {
             return self.dropped(peer, &outgoing, now, effects);
         };
         let queue = entry.peer.queue.clone();
         self.count_sent(&outgoing);
+        if let Outgoing::Control(control) = &mut outgoing {
+            self.add_records(control);
+        }
         let own = matches!(outgoing, Outgoing::Publish(..));
         let mut lost = std::mem::take(&mut self.lost);
         match queue.push(outgoing, now, &mut lost) {
@@ -269,6 +277,31 @@ impl<R: Router> Core<R> {
             self.dropped(peer, &outgoing, now, effects);
         }
         self.lost = lost;
+    }
+
+    /// Recommends peers with what they have signed, as far as the host knows it: others follow nothing else.
+    fn add_records(&self, control: &mut Control) {
+        let recommended = control.prune.iter_mut().flat_map(|prune| &mut prune.peers);
+        let mut bare = recommended.filter(|info| info.signed_record.is_none());
+        let Some(first) = bare.next() else {
+            return;
+        };
+        let Some(host) = self.host.upgrade() else {
+            return;
+        };
+        let mut room = RECORDS_LEN_MAX;
+        for info in std::iter::once(first).chain(bare) {
+            let peer = info.peer.as_deref().map(PeerId::from_bytes);
+            let Some(Ok(peer)) = peer else { continue };
+            let Some(record) = host.peer_record(&peer) else {
+                continue;
+            };
+            let envelope = record.envelope().encoded();
+            if let Some(left) = room.checked_sub(envelope.len()) {
+                room = left;
+                info.signed_record = Some(envelope.clone());
+            }
+        }
     }
 
     fn count_sent(&mut self, outgoing: &Outgoing) {
@@ -432,6 +465,9 @@ impl Effects {
         });
     }
 }
+
+/// Bytes of records in one RPC, of which others may read 64 KiB; 16 usual records have 5.
+const RECORDS_LEN_MAX: usize = 16 * 1024;
 
 /// The highest number of each author.
 struct Replay {

@@ -63,7 +63,12 @@ impl<R: Router> Shared<R> {
         Self {
             host: host.downgrade(),
             protocols: router.protocols(),
-            core: Mutex::new(Core::new(router, verifier.clone(), &config)),
+            core: Mutex::new(Core::new(
+                router,
+                verifier.clone(),
+                host.downgrade(),
+                &config,
+            )),
             signer: MessageSigner::new(host.keypair(), policy, first_seqno),
             verifier,
             bus: EventBus::new(config.event_capacity),

@@ -9,7 +9,8 @@ use std::{
 
 use async_lock::Semaphore;
 use peerkit_core::{
-    Connection, ConnectionInfo, Direction, Multiaddr, PeerId, ProtocolId, multiaddr::Protocol,
+    Connection, ConnectionInfo, Direction, Multiaddr, PeerId, PeerRecord, ProtocolId,
+    multiaddr::Protocol,
 };
 
 use crate::resources::{ConnectionPermit, Scope};
@@ -94,6 +95,8 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
     peers: BTreeMap<PeerId, Vec<Arc<Entry>>>,
+    /// What connected peers have signed about their addresses.
+    records: BTreeMap<PeerId, Arc<PeerRecord>>,
     total: usize,
 }
 
@@ -136,8 +139,25 @@ impl Connections {
         }
         if left == 0 {
             self.peers.remove(&peer);
+            self.records.remove(&peer);
         }
         left
+    }
+
+    /// Keeps the record of a connected peer; false for one that is gone, or a record that is superseded.
+    pub(crate) fn set_record(&mut self, record: PeerRecord) -> bool {
+        let peer = record.peer_id();
+        let known = self.records.get(&peer);
+        let newer = known.is_none_or(|known| record.supersedes(known));
+        if !newer || !self.peers.contains_key(&peer) {
+            return false;
+        }
+        self.records.insert(peer, Arc::new(record));
+        true
+    }
+
+    pub(crate) fn record(&self, peer: &PeerId) -> Option<Arc<PeerRecord>> {
+        self.records.get(peer).cloned()
     }
 
     pub(crate) fn total(&self) -> usize {

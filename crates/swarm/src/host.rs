@@ -7,8 +7,8 @@ use std::{
 
 use futures::FutureExt;
 use peerkit_core::{
-    CloseReason, Keypair, ListenError, Multiaddr, PeerId, ProtocolId, PublicKey, Runtime,
-    Transport, lock,
+    CloseReason, Keypair, ListenError, Multiaddr, PeerId, PeerRecord, ProtocolId, PublicKey,
+    Runtime, Transport, lock,
 };
 
 use crate::{
@@ -292,6 +292,19 @@ impl Host {
     /// The known addresses of a peer, the most recently confirmed first.
     pub fn known_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
         lock(&self.inner().addresses).of(peer)
+    }
+
+    /// Keeps what a connected peer has signed about its addresses until its last connection ends, so that other
+    /// services can recommend the peer with it; identify brings such records. It is not used to dial the peer:
+    /// see [`add_address`](Self::add_address). False, and nothing happens, if the peer is not connected or the
+    /// record does not supersede the one that is known.
+    pub fn set_peer_record(&self, record: PeerRecord) -> bool {
+        lock(&self.inner().connections).set_record(record)
+    }
+
+    /// The newest record that a connected peer has signed, if somebody has brought one.
+    pub fn peer_record(&self, peer: &PeerId) -> Option<Arc<PeerRecord>> {
+        lock(&self.inner().connections).record(peer)
     }
 
     /// What the node uses now, and how much it may: for each scope and each limit.

@@ -17,7 +17,7 @@ use common::{
 };
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use peerkit_core::{
-    Fault, Keypair, Multiaddr, PeerId, SecurityError, TransportError, UpgradeError,
+    Fault, Keypair, Multiaddr, PeerId, PeerRecord, SecurityError, TransportError, UpgradeError,
 };
 use peerkit_memory::Pipe;
 use peerkit_swarm::{AttemptError, DialError, HostConfig, HostEvent};
@@ -51,6 +51,34 @@ fn an_address_without_a_peer_id_is_dialed_once_and_again_when_the_connection_has
         assert_eq!(dialer.connect(&bare).await.unwrap(), listener.local_peer());
         let connections = dialer.connections();
         assert!(connections.iter().any(|it| it.id != first.id));
+    });
+}
+
+#[test]
+fn the_newest_record_of_a_peer_is_kept_while_it_is_connected() {
+    run(async {
+        let net = Net::new();
+        let keypair = Keypair::generate_ed25519();
+        let peer = keypair.public().to_peer_id();
+        let record = |seq| PeerRecord::sign(&keypair, seq, Vec::new()).unwrap();
+        let listener = net.host_with(Setup {
+            keypair: keypair.clone(),
+            ..Setup::default()
+        });
+        let addr = "/memory/0".parse().unwrap();
+        let (_, addr) = listener.listen(addr).await.unwrap();
+        let dialer = net.host();
+        assert!(!dialer.set_peer_record(record(1)));
+        dialer.connect(&addr).await.unwrap();
+        for (seq, taken) in [(2, true), (1, false), (3, true)] {
+            assert_eq!(dialer.set_peer_record(record(seq)), taken);
+        }
+        assert_eq!(dialer.peer_record(&peer).unwrap().seq(), 3);
+        dialer.disconnect(&peer);
+        while dialer.is_connected(&peer) {
+            pause(5).await;
+        }
+        assert_eq!(dialer.peer_record(&peer), None);
     });
 }
 

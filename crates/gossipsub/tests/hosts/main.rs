@@ -6,6 +6,7 @@
 )]
 
 mod memory;
+mod px;
 mod raw;
 mod simulated;
 mod withdrawn;

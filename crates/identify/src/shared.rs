@@ -170,6 +170,9 @@ impl Shared {
             known.observe(peer, id, observation);
         });
         stored.ok_or(IdentifyError::Disconnected { peer })?;
+        if let Some(record) = &info.signed_record {
+            host.set_peer_record(record.clone());
+        }
         let distance = Scope::of_remote(&connection.remote_addr);
         let usable = info.best_addrs().iter();
         for addr in usable.filter(|addr| distance.may_use(addr)) {

@@ -11,9 +11,9 @@ use peerkit_core::{Multiaddr, PeerId, PeerRecord};
 use peerkit_swarm::WeakHost;
 
 use crate::{
-    Control, DropReason, Dropped, Message, MessageId, Metrics, Outgoing, PeerLink, PubsubEvent, Received,
-    RejectReason, ReplayProtection, Router, RouterEvent, Rpc, Topic, TopicMetrics, Validator,
-    Verdict,
+    Control, DropReason, Dropped, Message, MessageId, Metrics, Outgoing, PeerLink, PubsubEvent,
+    Received, RejectReason, ReplayProtection, Router, RouterEvent, Rpc, Topic, TopicMetrics,
+    Validator, Verdict,
     config::AddressScope,
     peer::Peer,
     queue::{PeerQueue, Pushed},

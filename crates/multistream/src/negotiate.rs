@@ -115,7 +115,8 @@ async fn send(io: &mut (impl AsyncWrite + Unpin), bytes: Option<Bytes>) -> io::R
     Ok(())
 }
 
-/// Reads what surely belongs to the line that `input` begins with, and no more.
+/// Reads once, and no more than what surely belongs to the line that `input` begins with, so that a
+/// remote which speaks something else is found out by what it has sent.
 async fn read_missing(
     io: &mut (impl AsyncRead + Unpin),
     input: &mut BytesMut,
@@ -123,5 +124,10 @@ async fn read_missing(
 ) -> io::Result<()> {
     let start = input.len();
     input.resize(start + missing(input, limit), 0);
-    io.read_exact(&mut input[start..]).await
+    let read = io.read(&mut input[start..]).await;
+    input.truncate(start + read.as_ref().map_or(0, |read| *read));
+    match read? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }

@@ -277,6 +277,16 @@ fn a_pipe_that_ends_anywhere_is_an_error_of_the_network() {
 }
 
 #[test]
+fn another_protocol_is_found_out_by_its_first_bytes_also_when_no_line_comes() {
+    for sent in [&b"\x13/noise"[..], b"\x13/multistream/9", b"HTTP"] {
+        let dialed = block_on(dial(&mut recorded(sent), vec![id("/a")]));
+        assert!(is_malformed(&Poll::Ready(dialed)));
+        let listened = block_on(listen(&mut recorded(sent), Arc::from([id("/a")])));
+        assert!(is_malformed(&Poll::Ready(listened)));
+    }
+}
+
+#[test]
 fn the_protocols_of_a_remote_can_be_listed() {
     let long = format!("/{}", "x".repeat(300));
     let supported: Arc<[ProtocolId]> = Arc::from([id("/a"), id(&long)]);

@@ -105,58 +105,21 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<DialError> for Failure {
-    fn from(error: DialError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
+/// Failures whose sentence is the error's.
+macro_rules! from_errors {
+    ($($error:ident)+) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new(error.fault(), error.to_string())
+            }
+        })+
+    };
 }
 
-impl From<OpenStreamError> for Failure {
-    fn from(error: OpenStreamError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<PingError> for Failure {
-    fn from(error: PingError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<IdentifyError> for Failure {
-    fn from(error: IdentifyError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<GossipsubError> for Failure {
-    fn from(error: GossipsubError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<SpawnError> for Failure {
-    fn from(error: SpawnError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<SubscribeError> for Failure {
-    fn from(error: SubscribeError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<PublishError> for Failure {
-    fn from(error: PublishError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
-}
-
-impl From<ListenError> for Failure {
-    fn from(error: ListenError) -> Self {
-        Self::new(error.fault(), error.to_string())
-    }
+from_errors! {
+    DialError OpenStreamError ListenError
+    PingError IdentifyError
+    GossipsubError SpawnError SubscribeError PublishError
 }
 
 impl From<BuildError> for Failure {

@@ -13,7 +13,7 @@ use crate::{
     arguments::ChatArguments,
     failure::Failure,
     output::{Event, Output},
-    protocols::pubsub::{Pubsub, gather},
+    protocols::pubsub::{Joined, Pubsub, join},
     stdin,
 };
 
@@ -25,11 +25,12 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let gathering = &arguments.gathering;
-    let pubsub = Pubsub::spawn(host, gathering.routing)?;
     let topics = std::slice::from_ref(&gathering.topic);
-    let mut events = pubsub.events();
-    let mut messages = pubsub.subscribe(&gathering.topic).await?;
-    gather(host, gathering, output).await?;
+    let Joined {
+        mut messages,
+        mut events,
+        pubsub,
+    } = join(host, gathering, output).await?;
     if !gathering.connect.is_empty() {
         // What is said before the others know of this side would be lost.
         let others = pubsub.wait_for_peers(&gathering.topic, 1);

@@ -12,7 +12,7 @@ use crate::{
     arguments::SubscribeArguments,
     failure::Failure,
     output::{Event, Output},
-    protocols::pubsub::{Pubsub, gather},
+    protocols::pubsub::join,
     stdin,
 };
 
@@ -22,20 +22,17 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     let gathering = &arguments.gathering;
-    let pubsub = Pubsub::spawn(host, gathering.routing)?;
     let topics = std::slice::from_ref(&gathering.topic);
-    let mut events = pubsub.events();
-    let mut messages = pubsub.subscribe(&gathering.topic).await?;
-    gather(host, gathering, output).await?;
+    let mut joined = join(host, gathering, output).await?;
     let mut stdin_end = pin!(stdin::end(arguments.until_stdin_ends).fuse());
     let mut left = arguments.count.unwrap_or(u64::MAX);
     while left > 0 {
         select! {
-            message = messages.next().fuse() => match message {
+            message = joined.messages.next().fuse() => match message {
                 Some(message) => left -= print(message, output)?,
                 None => return Ok(()),
             },
-            event = events.next().fuse() => match event {
+            event = joined.events.next().fuse() => match event {
                 Some(event) => membership(&event, topics, output)?,
                 None => return Ok(()),
             },
@@ -43,7 +40,7 @@ pub(crate) async fn run(
         }
     }
     if arguments.leave {
-        drop(messages);
+        drop(joined.messages);
         stdin_end.set(stdin::end(true).fuse());
         stdin_end.await;
     }

@@ -93,6 +93,30 @@ fn sign(config: &mut PubsubConfig, routing: Routing) {
     }
 }
 
+/// A topic that this node has joined.
+pub(crate) struct Joined {
+    pub(crate) messages: Subscription,
+    pub(crate) events: PubsubEvents,
+    pub(crate) pubsub: Pubsub,
+}
+
+/// Joins the topic before anybody is there, so that nothing is missed.
+pub(crate) async fn join(
+    host: &Host,
+    gathering: &Gathering,
+    output: Output,
+) -> Result<Joined, Failure> {
+    let pubsub = Pubsub::spawn(host, gathering.routing)?;
+    let events = pubsub.events();
+    let messages = pubsub.subscribe(&gathering.topic).await?;
+    gather(host, gathering, output).await?;
+    Ok(Joined {
+        messages,
+        events,
+        pubsub,
+    })
+}
+
 /// Listens and connects as the arguments say.
 pub(crate) async fn gather(
     host: &Host,

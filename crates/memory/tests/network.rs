@@ -2,11 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod fake;
-
 use std::{io, sync::Arc, time::Duration};
 
-use fake::FakeUpgrader;
 use futures::{
     FutureExt,
     executor::block_on,
@@ -17,6 +14,7 @@ use peerkit_core::{
     NewConnection, Optimism, Role, Transport, TransportError, UpgradeError,
 };
 use peerkit_memory::{Config, Memory, MemoryNetwork};
+use peerkit_testkit::FakeUpgrader;
 
 #[test]
 fn a_dialer_reaches_the_listener_and_both_know_the_addresses() {

@@ -1,28 +1,26 @@
 //! The muxer on real sockets, with the task of the core crate.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use futures::{
-    future::{poll_fn, try_join},
+    future::{join_all, try_join},
     join,
 };
-use peerkit_core::{
-    Channel, CloseReason, Connection, ConnectionError, MuxedStream, MuxerContext, MuxerUpgrade,
-    Role, Runtime, TaskGroup, TcpOptions,
-};
+use peerkit_core::{CloseReason, ConnectionError, MuxedStream};
 use peerkit_mplex::{Config, Mplex};
-use peerkit_runtime::{AsyncIo, block_on};
+use peerkit_runtime::block_on;
+use peerkit_testkit::{MuxedPair, echo, read, receive, send};
 
 #[test]
 fn a_transfer_much_larger_than_all_buffers_is_echoed() {
     block_on(async {
-        let peers = Peers::connect(Config::default()).await;
-        let (stream, echo) = peers.stream().await;
+        let peers = connect(Config::default()).await;
+        let (near, far) = stream(&peers).await;
         let total = 32 << 20;
         let (sent, received, echoed) = join!(
-            send(stream.as_ref(), total),
-            receive(stream.as_ref()),
-            copy(echo.as_ref()),
+            send(near.as_ref(), total),
+            receive(near.as_ref()),
+            echo(far.as_ref()),
         );
         sent.unwrap();
         assert_eq!((received.unwrap(), echoed.unwrap()), (total, total));
@@ -34,9 +32,9 @@ fn a_reader_that_never_reads_holds_up_the_others_only_for_a_while() {
     block_on(async {
         let mut config = Config::default();
         config.stall_timeout = Duration::from_millis(300);
-        let peers = Peers::connect(config).await;
-        let (ignored, ignored_far) = peers.stream().await;
-        let (alive, alive_far) = peers.stream().await;
+        let peers = connect(config).await;
+        let (ignored, ignored_far) = stream(&peers).await;
+        let (alive, alive_far) = stream(&peers).await;
         let flood = async {
             let error = send(ignored.as_ref(), 1 << 30).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -53,10 +51,10 @@ fn a_reader_that_never_reads_holds_up_the_others_only_for_a_while() {
 #[test]
 fn many_streams_at_once_each_get_their_own_bytes() {
     block_on(async {
-        let peers = Peers::connect(Config::default()).await;
+        let peers = connect(Config::default()).await;
         let mut pairs = Vec::new();
         for _ in 0..50 {
-            pairs.push(peers.stream().await);
+            pairs.push(stream(&peers).await);
         }
         let transfers = pairs.iter().enumerate().map(|(n, (near, far))| async move {
             let total = (n + 1) * 10_000;
@@ -64,15 +62,15 @@ fn many_streams_at_once_each_get_their_own_bytes() {
             sent.unwrap();
             assert_eq!(received.unwrap(), total);
         });
-        futures::future::join_all(transfers).await;
+        join_all(transfers).await;
     });
 }
 
 #[test]
 fn closing_ends_both_sides_without_an_error_of_the_network() {
     block_on(async {
-        let peers = Peers::connect(Config::default()).await;
-        let (near, far) = peers.stream().await;
+        let peers = connect(Config::default()).await;
+        let (near, far) = stream(&peers).await;
         let (sent, received) = join!(send(near.as_ref(), 100_000), receive(far.as_ref()));
         sent.unwrap();
         assert_eq!(received.unwrap(), 100_000);
@@ -90,103 +88,12 @@ fn closing_ends_both_sides_without_an_error_of_the_network() {
     });
 }
 
-struct Peers {
-    dialer: Arc<dyn Connection>,
-    listener: Arc<dyn Connection>,
-    tasks: TaskGroup,
+/// Connects two ends with this configuration.
+async fn connect(config: Config) -> MuxedPair {
+    MuxedPair::connect(&Mplex::new(config)).await
 }
 
-impl Peers {
-    async fn connect(config: Config) -> Self {
-        let runtime: Arc<dyn Runtime> = Arc::new(AsyncIo::new());
-        let local = "127.0.0.1:0".parse().expect("an address");
-        let network = runtime.network();
-        let options = TcpOptions::default();
-        let mut socket = network
-            .listen_tcp(local, options.clone())
-            .expect("a free port");
-        let remote = socket.local_addr().expect("a bound socket");
-        let (dialed, accepted) = try_join(
-            network.connect_tcp(remote, options),
-            poll_fn(|cx| socket.poll_accept(cx)),
-        )
-        .await
-        .expect("loopback works");
-        let tasks = TaskGroup::default();
-        let start = |io, role| {
-            let context = MuxerContext {
-                role,
-                runtime: runtime.clone(),
-            };
-            let muxer = Mplex::new(config.clone());
-            let (connection, driver) = muxer.upgrade(Channel::plain(io), context);
-            tasks.spawn(runtime.as_ref(), driver);
-            connection
-        };
-        Self {
-            dialer: start(dialed.io, Role::Dialer),
-            listener: start(accepted.io, Role::Listener),
-            tasks: tasks.clone(),
-        }
-    }
-
-    async fn stream(&self) -> (Box<dyn MuxedStream>, Box<dyn MuxedStream>) {
-        let both = try_join(self.dialer.open(), self.listener.accept());
-        both.await.expect("the connection is up")
-    }
-}
-
-/// Sends so many bytes, then finishes.
-async fn send(stream: &dyn MuxedStream, total: usize) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < total {
-        let bytes: Vec<u8> = (sent..total.min(sent + 50_000)).map(pattern).collect();
-        sent += write(stream, &bytes).await?;
-    }
-    poll_fn(|cx| stream.poll_close(cx)).await?;
-    Ok(sent)
-}
-
-/// Reads to the end and tells how many bytes there were; all of them must be the right ones.
-async fn receive(stream: &dyn MuxedStream) -> io::Result<usize> {
-    let mut buffer = vec![0; 30_000];
-    let mut received = 0;
-    loop {
-        let count = read(stream, &mut buffer).await?;
-        if count == 0 {
-            return Ok(received);
-        }
-        let right = |(at, byte): (usize, &u8)| *byte == pattern(received + at);
-        assert!(buffer[..count].iter().enumerate().all(right));
-        received += count;
-    }
-}
-
-async fn copy(stream: &dyn MuxedStream) -> io::Result<usize> {
-    let mut buffer = vec![0; 30_000];
-    let mut copied = 0;
-    loop {
-        let count = read(stream, &mut buffer).await?;
-        if count == 0 {
-            poll_fn(|cx| stream.poll_close(cx)).await?;
-            return Ok(copied);
-        }
-        let mut rest = &buffer[..count];
-        while !rest.is_empty() {
-            rest = &rest[write(stream, rest).await?..];
-        }
-        copied += count;
-    }
-}
-
-async fn read(stream: &dyn MuxedStream, buffer: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| stream.poll_read(cx, buffer)).await
-}
-
-async fn write(stream: &dyn MuxedStream, bytes: &[u8]) -> io::Result<usize> {
-    poll_fn(|cx| stream.poll_write(cx, bytes)).await
-}
-
-fn pattern(at: usize) -> u8 {
-    (at % 251) as u8
+async fn stream(peers: &MuxedPair) -> (Box<dyn MuxedStream>, Box<dyn MuxedStream>) {
+    let both = try_join(peers.dialer.open(), peers.listener.accept());
+    both.await.expect("the connection is up")
 }

@@ -2,24 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use futures::{
-    future::{join_all, poll_fn, try_join},
-    join,
-};
-use peerkit_core::{
-    Channel, CloseReason, Connection, ConnectionError, MuxedStream, MuxerContext, MuxerUpgrade,
-    ResetCode, Role, Runtime, StreamError, TaskGroup, TcpOptions,
-};
-use peerkit_runtime::{AsyncIo, block_on};
+use futures::{future::join_all, join};
+use peerkit_core::{CloseReason, ConnectionError, MuxedStream, ResetCode, StreamError};
+use peerkit_runtime::block_on;
+use peerkit_testkit::{MuxedPair, echo, read, receive, send, write};
 use peerkit_yamux::{Config, Yamux};
 
 #[test]
 fn a_transfer_much_larger_than_all_windows_is_echoed() {
     block_on(async {
-        let peers = Peers::connect().await;
-        let (near, far) = peers.stream().await;
+        let peers = connect().await;
+        let (near, far) = stream(&peers).await;
         let total = 64 << 20;
         let (sent, received, echoed) = join!(
             send(near.as_ref(), total),
@@ -34,8 +29,8 @@ fn a_transfer_much_larger_than_all_windows_is_echoed() {
 #[test]
 fn two_tasks_may_read_and_write_one_stream_at_once() {
     block_on(async {
-        let peers = Peers::connect().await;
-        let (near, far) = peers.stream().await;
+        let peers = connect().await;
+        let (near, far) = stream(&peers).await;
         let (near, far) = (Arc::<dyn MuxedStream>::from(near), Arc::from(far));
         let halves = [near, far].map(|stream: Arc<dyn MuxedStream>| {
             let (writer, reader) = (stream.clone(), stream);
@@ -58,10 +53,10 @@ fn two_tasks_may_read_and_write_one_stream_at_once() {
 #[test]
 fn many_streams_at_once_each_get_their_own_bytes() {
     block_on(async {
-        let peers = Peers::connect().await;
+        let peers = connect().await;
         let mut pairs = Vec::new();
         for _ in 0..100 {
-            pairs.push(peers.stream().await);
+            pairs.push(stream(&peers).await);
         }
         let transfers = pairs.iter().enumerate().map(|(n, (near, far))| async move {
             let total = (n + 1) * 10_000;
@@ -76,7 +71,7 @@ fn many_streams_at_once_each_get_their_own_bytes() {
 #[test]
 fn more_streams_than_the_limits_allow_wait_for_their_turn() {
     block_on(async {
-        let peers = Peers::connect().await;
+        let peers = connect().await;
         let dialer = &peers.dialer;
         let requests = (0..2000).map(|_| async move {
             let stream = dialer.open().await.unwrap();
@@ -98,9 +93,9 @@ fn more_streams_than_the_limits_allow_wait_for_their_turn() {
 #[test]
 fn a_reader_that_never_reads_holds_up_nobody_else() {
     block_on(async {
-        let peers = Peers::connect().await;
-        let (ignored, ignored_far) = peers.stream().await;
-        let (alive, alive_far) = peers.stream().await;
+        let peers = connect().await;
+        let (ignored, ignored_far) = stream(&peers).await;
+        let (alive, alive_far) = stream(&peers).await;
         let flood = send(ignored.as_ref(), 1 << 30);
         let others = async {
             let (sent, received) =
@@ -122,8 +117,8 @@ fn a_reader_that_never_reads_holds_up_nobody_else() {
 #[test]
 fn closing_ends_both_sides_and_what_was_sent_arrives() {
     block_on(async {
-        let peers = Peers::connect().await;
-        let (near, far) = peers.stream().await;
+        let peers = connect().await;
+        let (near, far) = stream(&peers).await;
         send(near.as_ref(), 100_000).await.unwrap();
         peers.dialer.close(CloseReason::Normal);
         assert_eq!(receive(far.as_ref()).await.unwrap(), 100_000);
@@ -142,110 +137,15 @@ fn closing_ends_both_sides_and_what_was_sent_arrives() {
     });
 }
 
-struct Peers {
-    runtime: Arc<dyn Runtime>,
-    dialer: Arc<dyn Connection>,
-    listener: Arc<dyn Connection>,
-    tasks: TaskGroup,
+async fn connect() -> MuxedPair {
+    MuxedPair::connect(&Yamux::new(Config::default())).await
 }
 
-impl Peers {
-    async fn connect() -> Self {
-        let runtime: Arc<dyn Runtime> = Arc::new(AsyncIo::new());
-        let local = "127.0.0.1:0".parse().expect("an address");
-        let network = runtime.network();
-        let options = TcpOptions::default();
-        let mut socket = network
-            .listen_tcp(local, options.clone())
-            .expect("a free port");
-        let remote = socket.local_addr().expect("a bound socket");
-        let (dialed, accepted) = try_join(
-            network.connect_tcp(remote, options),
-            poll_fn(|cx| socket.poll_accept(cx)),
-        )
-        .await
-        .expect("loopback works");
-        let tasks = TaskGroup::default();
-        let start = |io, role| {
-            let context = MuxerContext {
-                role,
-                runtime: runtime.clone(),
-            };
-            let muxer = Yamux::new(Config::default());
-            let (connection, driver) = muxer.upgrade(Channel::plain(io), context);
-            tasks.spawn(runtime.as_ref(), driver);
-            connection
-        };
-        Self {
-            dialer: start(dialed.io, Role::Dialer),
-            listener: start(accepted.io, Role::Listener),
-            tasks: tasks.clone(),
-            runtime: runtime.clone(),
-        }
-    }
-
-    /// A stream comes into being with its first byte.
-    async fn stream(&self) -> (Box<dyn MuxedStream>, Box<dyn MuxedStream>) {
-        let near = self.dialer.open().await.unwrap();
-        assert_eq!(write(near.as_ref(), b"!").await.unwrap(), 1);
-        let far = self.listener.accept().await.unwrap();
-        assert_eq!(read(far.as_ref(), &mut [0]).await.unwrap(), 1);
-        (near, far)
-    }
-}
-
-/// Sends so many bytes, then finishes.
-async fn send(stream: &dyn MuxedStream, total: usize) -> io::Result<()> {
-    let bytes: Vec<u8> = (0..50_000 + 251).map(pattern).collect();
-    let mut sent = 0;
-    while sent < total {
-        let begin = sent % 251;
-        let length = (total - sent).min(50_000);
-        sent += write(stream, &bytes[begin..begin + length]).await?;
-    }
-    poll_fn(|cx| stream.poll_close(cx)).await
-}
-
-/// Reads to the end and tells how many bytes there were; all of them must be the right ones.
-async fn receive(stream: &dyn MuxedStream) -> io::Result<usize> {
-    let expected: Vec<u8> = (0..30_000 + 251).map(pattern).collect();
-    let mut buffer = vec![0; 30_000];
-    let mut received = 0;
-    loop {
-        let count = read(stream, &mut buffer).await?;
-        if count == 0 {
-            return Ok(received);
-        }
-        assert!(buffer[..count] == expected[received % 251..][..count]);
-        received += count;
-    }
-}
-
-async fn echo(stream: &dyn MuxedStream) -> io::Result<usize> {
-    let mut buffer = vec![0; 30_000];
-    let mut copied = 0;
-    loop {
-        let count = read(stream, &mut buffer).await?;
-        if count == 0 {
-            poll_fn(|cx| stream.poll_close(cx)).await?;
-            return Ok(copied);
-        }
-        let mut rest = &buffer[..count];
-        while !rest.is_empty() {
-            rest = &rest[write(stream, rest).await?..];
-        }
-        copied += count;
-    }
-}
-
-async fn read(stream: &dyn MuxedStream, buffer: &mut [u8]) -> io::Result<usize> {
-    poll_fn(|cx| stream.poll_read(cx, buffer)).await
-}
-
-async fn write(stream: &dyn MuxedStream, bytes: &[u8]) -> io::Result<usize> {
-    poll_fn(|cx| stream.poll_write(cx, bytes)).await
-}
-
-fn pattern(at: usize) -> u8 {
-    (at % 251) as u8
+/// A stream comes into being with its first byte.
+async fn stream(peers: &MuxedPair) -> (Box<dyn MuxedStream>, Box<dyn MuxedStream>) {
+    let near = peers.dialer.open().await.unwrap();
+    assert_eq!(write(near.as_ref(), b"!").await.unwrap(), 1);
+    let far = peers.listener.accept().await.unwrap();
+    assert_eq!(read(far.as_ref(), &mut [0]).await.unwrap(), 1);
+    (near, far)
 }

@@ -19,7 +19,7 @@ use peerkit_tcp::{Config, ConnectAttempts};
 
 use crate::{
     accept, addr, dial,
-    fake::network::{FakeRuntime, Rule, Script},
+    fake::{FakeRuntime, Rule, Script},
     fake_tcp, listen, next, port, tcp,
 };
 

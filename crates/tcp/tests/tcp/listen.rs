@@ -22,7 +22,7 @@ use peerkit_tcp::Config;
 
 use crate::{
     accept, addr, dial,
-    fake::network::{FakeRuntime, Script},
+    fake::{FakeRuntime, Script},
     fake_tcp, listen, new_address, next, port, tcp,
 };
 

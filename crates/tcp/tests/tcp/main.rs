@@ -14,13 +14,14 @@ mod reuse;
 
 use std::sync::Arc;
 
-use fake::{network::FakeRuntime, upgrader::FakeUpgrader};
+use fake::FakeRuntime;
 use futures::future::{BoxFuture, poll_fn};
 use peerkit_core::{
     DialRequest, Incoming, Listener, ListenerEvent, Multiaddr, NewConnection, Optimism, Role,
     Runtime, Transport, TransportError, UpgradeError, multiaddr::Protocol,
 };
 use peerkit_tcp::{Config, Tcp};
+use peerkit_testkit::FakeUpgrader;
 
 /// TCP on real sockets.
 fn tcp(config: Config) -> Tcp {

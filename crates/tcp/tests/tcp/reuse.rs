@@ -7,7 +7,7 @@ use peerkit_tcp::Config;
 
 use crate::{
     accept, addr, dial,
-    fake::network::{FakeRuntime, Rule, Script},
+    fake::{FakeRuntime, Rule, Script},
     fake_tcp, listen, port, tcp,
 };
 

@@ -1,2 +1,0 @@
-pub(crate) mod network;
-pub(crate) mod upgrader;

@@ -6,13 +6,13 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    next,
+    next, node, node_with,
     raw::{Raw, Reading, joining, publishing, unsigned},
-    run,
 };
 use futures::FutureExt;
 use peerkit_floodsub::{Floodsub, FloodsubConfig};
 use peerkit_pubsub::{Lagged, PublishError, PubsubEvent, SignaturePolicy, SpawnError};
+use peerkit_testkit::run;
 
 fn policy(policy: SignaturePolicy) -> FloodsubConfig {
     let mut config = FloodsubConfig::default();
@@ -23,7 +23,7 @@ fn policy(policy: SignaturePolicy) -> FloodsubConfig {
 #[test]
 fn a_message_crosses_a_line_of_three() {
     run(|net| async move {
-        let [a, b, c] = [net.node().await, net.node().await, net.node().await];
+        let [a, b, c] = [node(&net).await, node(&net).await, node(&net).await];
         a.connect(&b).await;
         b.connect(&c).await;
         let mut at_b = b.join("news", &[&a, &c]).await;
@@ -50,7 +50,7 @@ fn a_message_crosses_a_line_of_three() {
 #[test]
 fn in_a_triangle_each_message_is_delivered_once() {
     run(|net| async move {
-        let nodes = [net.node().await, net.node().await, net.node().await];
+        let nodes = [node(&net).await, node(&net).await, node(&net).await];
         for [from, to] in [[0, 1], [1, 2], [2, 0]] {
             nodes[from].connect(&nodes[to]).await;
         }
@@ -88,7 +88,7 @@ fn in_a_triangle_each_message_is_delivered_once() {
 #[test]
 fn who_drops_the_last_subscription_leaves_the_topic() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         a.connect(&b).await;
         let mut events = a.flood.events();
         let first = b.join("news", &[&a]).await;
@@ -117,7 +117,7 @@ fn who_drops_the_last_subscription_leaves_the_topic() {
 #[test]
 fn topics_joined_before_and_after_connecting_are_told() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         let _early = b.flood.subscribe("early").await.unwrap();
         a.connect(&b).await;
         assert!(a.flood.wait_for_peers("early", 1).await);
@@ -133,7 +133,7 @@ fn topics_joined_before_and_after_connecting_are_told() {
 #[test]
 fn more_topics_than_fit_one_frame_are_told_in_several() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         let mut held = Vec::new();
         for number in 0..100 {
             let topic = format!("{number}-{}", "x".repeat(900));
@@ -149,8 +149,8 @@ fn more_topics_than_fit_one_frame_are_told_in_several() {
 #[test]
 fn unsigned_messages_pass_where_nobody_signs() {
     run(|net| async move {
-        let a = net.node_with(policy(SignaturePolicy::StrictNoSign)).await;
-        let b = net.node_with(policy(SignaturePolicy::StrictNoSign)).await;
+        let a = node_with(&net, policy(SignaturePolicy::StrictNoSign)).await;
+        let b = node_with(&net, policy(SignaturePolicy::StrictNoSign)).await;
         a.connect(&b).await;
         let mut news = b.join("news", &[&a]).await;
         a.flood.publish("news", "hello").await.unwrap();
@@ -172,8 +172,8 @@ fn each_policy_accepts_what_it_should() {
     run(|net| async move {
         for sender in all {
             for receiver in all {
-                let a = net.node_with(policy(sender)).await;
-                let b = net.node_with(policy(receiver)).await;
+                let a = node_with(&net, policy(sender)).await;
+                let b = node_with(&net, policy(receiver)).await;
                 a.connect(&b).await;
                 let mut news = b.join("news", &[&a]).await;
                 let mut events = b.flood.events();
@@ -203,10 +203,10 @@ fn each_policy_accepts_what_it_should() {
 #[test]
 fn who_reads_too_slowly_is_told_how_much_was_missed() {
     run(|net| async move {
-        let a = net.node().await;
+        let a = node(&net).await;
         let mut config = FloodsubConfig::default();
         config.pubsub.subscription_capacity = 10;
-        let b = net.node_with(config).await;
+        let b = node_with(&net, config).await;
         a.connect(&b).await;
         let mut news = b.join("news", &[&a]).await;
         for number in 0..100_u8 {
@@ -225,7 +225,7 @@ fn who_reads_too_slowly_is_told_how_much_was_missed() {
 #[test]
 fn messages_of_every_size_up_to_the_limit_arrive() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         a.connect(&b).await;
         let mut news = b.join("news", &[&a]).await;
         let limit = 1024 * 1024 - 1200;
@@ -257,7 +257,7 @@ fn messages_of_every_size_up_to_the_limit_arrive() {
 #[test]
 fn what_was_published_arrives_when_the_node_closes_in_good_order() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         a.connect(&b).await;
         let mut news = b.join("news", &[&a]).await;
         for number in 0..500_u32 {
@@ -275,7 +275,7 @@ fn what_was_published_arrives_when_the_node_closes_in_good_order() {
 #[test]
 fn a_peer_that_comes_back_hears_and_is_heard_again() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         let mut news = b.flood.subscribe("news").await.unwrap();
         for round in 0..5_u8 {
             a.connect(&b).await;
@@ -291,7 +291,7 @@ fn a_peer_that_comes_back_hears_and_is_heard_again() {
 #[test]
 fn connections_that_cross_do_no_harm() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         let mut news = b.flood.subscribe("news").await.unwrap();
         futures::join!(a.connect(&b), b.connect(&a));
         a.flood.wait_for_peers("news", 1).await;
@@ -312,7 +312,7 @@ fn connections_that_cross_do_no_harm() {
 #[test]
 fn everything_ends_with_the_host() {
     run(|net| async move {
-        let [a, b] = [net.node().await, net.node().await];
+        let [a, b] = [node(&net).await, node(&net).await];
         a.connect(&b).await;
         let mut news = b.join("news", &[&a]).await;
         let mut events = b.flood.events();
@@ -333,7 +333,7 @@ fn everything_ends_with_the_host() {
 #[test]
 fn a_peer_that_opens_a_stream_for_each_message_is_heard() {
     run(|net| async move {
-        let node = net.node_with(FloodsubConfig::default()).await;
+        let node = node_with(&net, FloodsubConfig::default()).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::OneFrame).await;
         let from = raw.host.local_peer().to_bytes();
@@ -352,7 +352,7 @@ fn a_peer_that_opens_a_stream_for_each_message_is_heard() {
 #[test]
 fn a_peer_that_reads_one_frame_of_each_stream_hears_all() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let _topics = node.flood.subscribe("other").await.unwrap();
         let raw = Raw::new(&net, Reading::OneFrame).await;
         raw.send_alone(&node, &joining("news")).await;

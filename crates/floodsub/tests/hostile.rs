@@ -12,9 +12,8 @@ use std::{
 };
 
 use common::{
-    Node, next,
+    Node, next, node, node_with,
     raw::{Raw, Reading, frame, joining, publishing, unsigned},
-    run,
 };
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use peerkit_core::Keypair;
@@ -23,6 +22,7 @@ use peerkit_pubsub::{
     DropReason, MessageSigner, PubsubEvent, Received, RejectReason, ReplayProtection,
     SignaturePolicy, Topic, Verdict, encode_rpc,
 };
+use peerkit_testkit::{Net, run};
 
 /// Whether the remote has ended a stream.
 async fn ended(stream: &mut peerkit_swarm::Stream) -> bool {
@@ -41,7 +41,7 @@ async fn assert_alive(node: &Node, raw: &Raw, seqno: u64) {
 #[test]
 fn a_flood_of_subscriptions_is_cut_off_and_forgotten() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let raw = Raw::new(&net, Reading::All).await;
         let mut body = Vec::new();
         for number in 0..87_000 {
@@ -69,7 +69,7 @@ fn a_flood_of_subscriptions_is_cut_off_and_forgotten() {
 #[test]
 fn one_topic_after_the_other_does_not_get_around_the_limit() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let raw = Raw::new(&net, Reading::All).await;
         let mut stream = raw.stream(&node).await;
         for number in 0..1000 {
@@ -85,7 +85,7 @@ fn one_topic_after_the_other_does_not_get_around_the_limit() {
 #[test]
 fn garbage_ends_the_stream_and_not_the_connection() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let raw = Raw::new(&net, Reading::All).await;
         let mut events = node.flood.events();
         let garbage = [
@@ -116,7 +116,7 @@ fn garbage_ends_the_stream_and_not_the_connection() {
 #[test]
 fn topics_that_are_no_text_or_too_long_are_left_out() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let raw = Raw::new(&net, Reading::All).await;
         let mut stream = raw.stream(&node).await;
         // A subscription and a message with a topic that is no UTF-8.
@@ -139,7 +139,7 @@ fn topics_that_are_no_text_or_too_long_are_left_out() {
 #[test]
 fn forged_messages_are_rejected_and_hide_nothing() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let mut events = node.flood.events();
         let [raw, honest] = [
@@ -180,7 +180,7 @@ fn forged_messages_are_rejected_and_hide_nothing() {
 #[test]
 fn the_same_number_with_other_data_is_the_same_message() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::All).await;
         let messages = [
@@ -204,7 +204,7 @@ fn old_messages_that_come_back_are_told_by_their_numbers() {
         let mut config = FloodsubConfig::default();
         config.seen_ttl = Duration::from_millis(50);
         config.pubsub.replay = ReplayProtection::HighestSeqno { authors_max: 10 };
-        let node = net.node_with(config).await;
+        let node = node_with(&net, config).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::All).await;
         let messages = [5, 9, 7, 9].map(|seqno| raw.signed("news", &[seqno as u8], seqno));
@@ -223,7 +223,7 @@ fn old_messages_that_come_back_are_told_by_their_numbers() {
 #[test]
 fn a_forwarder_does_not_hear_its_own_messages_from_others() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let mut news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::All).await;
         let policy = SignaturePolicy::StrictSign;
@@ -239,8 +239,8 @@ fn validators_accept_reject_ignore_and_may_take_their_time() {
     run(|net| async move {
         let mut config = FloodsubConfig::default();
         config.pubsub.validation.timeout = Duration::from_millis(200);
-        let [a, c] = [net.node().await, net.node().await];
-        let b = net.node_with(config).await;
+        let [a, c] = [node(&net).await, node(&net).await];
+        let b = node_with(&net, config).await;
         a.connect(&b).await;
         b.connect(&c).await;
         let runtime = net.runtime.clone();
@@ -287,7 +287,7 @@ fn validations_are_limited_in_number_and_what_is_too_much_is_ignored() {
         let mut config = FloodsubConfig::default();
         config.pubsub.validation.concurrent_max = 4;
         config.pubsub.validation.waiting_max = 10;
-        let node = net.node_with(config).await;
+        let node = node_with(&net, config).await;
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (runtime, peak) = (net.runtime.clone(), most.clone());
         let all_came = Arc::new(AtomicBool::new(false));
@@ -333,7 +333,7 @@ fn a_frame_that_does_not_end_is_given_up() {
     run(|net| async move {
         let mut config = FloodsubConfig::default();
         config.pubsub.frame_timeout = Duration::from_millis(200);
-        let node = net.node_with(config).await;
+        let node = node_with(&net, config).await;
         let raw = Raw::new(&net, Reading::All).await;
         for beginning in [&[0x90_u8][..], &[100, 1, 2, 3], &[0x80, 0x80, 0x20, 1]] {
             let mut stream = raw.stream(&node).await;
@@ -358,7 +358,7 @@ fn a_frame_that_does_not_end_is_given_up() {
 #[test]
 fn a_peer_that_opens_many_streams_keeps_the_newest() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let raw = Raw::new(&net, Reading::All).await;
         let mut streams = Vec::new();
         for number in 0..100 {
@@ -383,8 +383,8 @@ fn a_peer_that_never_reads_costs_nobody_else() {
     run(|net| async move {
         let mut config = FloodsubConfig::default();
         config.pubsub.queue.own_bytes_max = 1024 * 1024;
-        let node = net.node_with(config).await;
-        let reader = net.node().await;
+        let reader = node(&net).await;
+        let node = node_with(&net, config).await;
         node.connect(&reader).await;
         let mut news = reader.join("news", &[&node]).await;
         let data = vec![7; 16 * 1024];
@@ -414,7 +414,7 @@ fn a_peer_that_never_reads_costs_nobody_else() {
 
 /// Messages per second, all of which arrive.
 async fn rate(
-    net: &common::Net,
+    net: &Net,
     node: &Node,
     news: &mut peerkit_pubsub::Subscription,
     data: &[u8],
@@ -441,7 +441,7 @@ fn a_stream_that_takes_nothing_is_reset_and_opened_again() {
         let mut config = FloodsubConfig::default();
         config.pubsub.write_timeout = Duration::from_millis(200);
         config.pubsub.reopen_backoff_min = Duration::from_millis(50);
-        let node = net.node_with(config).await;
+        let node = node_with(&net, config).await;
         let stuck = Raw::new(&net, Reading::Nothing).await;
         let mut stream = stuck.stream(&node).await;
         for topic in ["news", "olds"] {
@@ -466,7 +466,7 @@ fn publishing_to_peers_that_all_stand_still_ends_after_a_while() {
         let mut config = FloodsubConfig::default();
         config.pubsub.queue.publish_timeout = Duration::from_millis(300);
         config.pubsub.queue.own_bytes_max = 256 * 1024;
-        let node = net.node_with(config).await;
+        let node = node_with(&net, config).await;
         let stuck = Raw::new(&net, Reading::Nothing).await;
         stuck.send_alone(&node, &joining("news")).await;
         assert!(node.flood.wait_for_peers("news", 1).await);
@@ -487,7 +487,7 @@ fn publishing_to_peers_that_all_stand_still_ends_after_a_while() {
 #[test]
 fn a_key_of_somebody_else_proves_nothing() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let _news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::All).await;
         let (victim, attacker) = (Keypair::generate_ecdsa(), Keypair::generate_ecdsa());
@@ -504,7 +504,7 @@ fn a_key_of_somebody_else_proves_nothing() {
 #[test]
 fn a_strict_node_rejects_unsigned_messages_of_any_form() {
     run(|net| async move {
-        let node = net.node().await;
+        let node = node(&net).await;
         let _news = node.flood.subscribe("news").await.unwrap();
         let raw = Raw::new(&net, Reading::All).await;
         let from = raw.host.local_peer().to_bytes();

@@ -1,53 +1,20 @@
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 //! The whole node in virtual time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use peerkit_core::{Keypair, Multiaddr, Runtime, sleep_until};
 use peerkit_floodsub::{Floodsub, FloodsubConfig};
-use peerkit_noise::Noise;
-use peerkit_sim::{HostId, Sim, SimRuntime};
-use peerkit_swarm::Host;
-use peerkit_tcp::Tcp;
-use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
-use peerkit_yamux::Yamux;
+use peerkit_sim::{HostId, Sim};
+use peerkit_testkit::simulated::{addr, node, sleep};
 
 const NODES: usize = 12;
 const MESSAGES: usize = 20;
-
-fn addr(host: HostId) -> Multiaddr {
-    format!("/ip4/{}/tcp/4001", host.ipv4()).parse().unwrap()
-}
-
-/// A key that depends on the host alone, so that a run replays.
-fn keypair(index: usize) -> Keypair {
-    Keypair::ed25519_from_bytes([index as u8 + 1; 32]).unwrap()
-}
-
-async fn node(runtime: SimRuntime, index: usize) -> Floodsub {
-    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    let keypair = keypair(index);
-    let upgrader = StandardUpgrader::new(
-        runtime.clone(),
-        vec![Arc::new(
-            Noise::with_seed(&keypair, runtime.seed()).unwrap(),
-        )],
-        vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
-        UpgradeConfig::default(),
-    );
-    let tcp = Tcp::new(
-        runtime.clone(),
-        Arc::new(upgrader),
-        peerkit_tcp::Config::default(),
-    );
-    let host = Host::builder(keypair, runtime).transport(tcp).build();
-    host.listen(addr(HostId::new(index as u32))).await.unwrap();
-    Floodsub::spawn(&host, FloodsubConfig::default()).unwrap()
-}
-
-async fn sleep(runtime: &SimRuntime, duration: Duration) {
-    sleep_until(runtime, runtime.now() + duration).await;
-}
 
 /// Everybody publishes in a ring with chords; returns how many messages arrived and the hash of the run.
 fn run(seed: u64, cut: bool) -> (usize, u64) {
@@ -55,13 +22,14 @@ fn run(seed: u64, cut: bool) -> (usize, u64) {
     sim.links()
         .latency(Duration::from_millis(50))
         .jitter(Duration::from_millis(50));
-    let delivered = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let delivered = Arc::new(AtomicUsize::new(0));
     let counter = delivered.clone();
     let hosts = sim.hosts(NODES, move |started| {
         let counter = counter.clone();
         async move {
             let (index, runtime) = (started.index(), started.runtime());
-            let flood = node(runtime.clone(), index).await;
+            let host = node(&runtime, index).await;
+            let flood = Floodsub::spawn(&host, FloodsubConfig::default()).unwrap();
             let mut news = flood.subscribe("news").await.unwrap();
             sleep(&runtime, Duration::from_millis(100)).await;
             for step in [1, 4] {
@@ -80,7 +48,7 @@ fn run(seed: u64, cut: bool) -> (usize, u64) {
             });
             while let Some(message) = news.next().await {
                 assert!(message.unwrap().signed);
-                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                counter.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
@@ -93,7 +61,7 @@ fn run(seed: u64, cut: bool) -> (usize, u64) {
     sim.run_until(Duration::from_secs(60));
     assert_eq!(sim.stats().panics, 0);
     assert_eq!(sim.stats().foreign_wake_ups, 0);
-    let delivered = delivered.load(std::sync::atomic::Ordering::Relaxed);
+    let delivered = delivered.load(Ordering::Relaxed);
     (delivered, sim.trace_hash())
 }
 

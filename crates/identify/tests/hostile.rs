@@ -5,7 +5,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{MOMENT, Net, ask, impatient, listen, next_about, push, quick, reset_code, run, says};
+use common::{MOMENT, ask, impatient, info, next_about, node, push, quick, says};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use peerkit_core::{
     Envelope, Fault, Keypair, Multiaddr, PeerRecord, ProtocolId, ResetCode, multiaddr::Protocol,
@@ -14,6 +14,7 @@ use peerkit_identify::{
     Config, DecodeError, Identify, IdentifyError, IdentifyEvent, Message, PROTOCOL, RecordError,
 };
 use peerkit_swarm::{Host, Stream, StreamHandler};
+use peerkit_testkit::{Net, listen, reset_code, run};
 
 #[test]
 fn garbage_is_refused() {
@@ -132,7 +133,7 @@ fn a_remote_that_resets_or_knows_nothing_is_named() {
         assert_eq!(error.fault(), Fault::Closed);
 
         let (_remote, addr) = net.listener().await;
-        let (_host, identify, _) = net.node().await;
+        let (_host, identify, _) = node(&net).await;
         let error = identify.identify(&addr).await.expect_err("no handler");
         assert!(
             matches!(error, IdentifyError::Unsupported { .. }),
@@ -167,7 +168,7 @@ fn a_record_of_somebody_else_or_a_broken_one_is_left_out() {
 #[test]
 fn an_older_record_does_not_replace_a_newer_one() {
     run(|net| async move {
-        let (host, identify, addr) = net.node().await;
+        let (host, identify, addr) = node(&net).await;
         let remote = net.host();
         remote.connect(&addr).await.unwrap();
         let mut events = identify.events();
@@ -212,7 +213,7 @@ fn an_older_record_does_not_replace_a_newer_one() {
 #[test]
 fn addresses_of_somebody_else_are_not_remembered() {
     run(|net| async move {
-        let (host, identify, addr) = net.node().await;
+        let (host, identify, addr) = node(&net).await;
         let remote = net.host();
         let own: Multiaddr = "/memory/70".parse().unwrap();
         let other = Keypair::generate_ed25519().public().to_peer_id();
@@ -228,7 +229,7 @@ fn addresses_of_somebody_else_are_not_remembered() {
         };
         remote.set_stream_handler(&PROTOCOL, says(said.encode()));
         remote.connect(&addr).await.unwrap();
-        net.info(&identify, remote.local_peer()).await;
+        info(&net, &identify, remote.local_peer()).await;
         let known = host.known_addresses(&remote.local_peer());
         assert!(known.contains(&own));
         assert!(!known.contains(&foreign) && !known.contains(&unusable));
@@ -239,7 +240,7 @@ fn addresses_of_somebody_else_are_not_remembered() {
 #[test]
 fn bad_pushes_are_errors_and_change_nothing() {
     run(|net| async move {
-        let (host, identify, addr) = net.node().await;
+        let (host, identify, addr) = node(&net).await;
         let remote = net.host();
         remote.connect(&addr).await.unwrap();
         let mut events = identify.events();
@@ -296,7 +297,7 @@ fn a_flood_of_pushes_is_refused_and_others_are_heard() {
         push(&other, host.local_peer(), &message("calm").encode())
             .await
             .unwrap();
-        let info = net.info(&identify, other.local_peer()).await;
+        let info = info(&net, &identify, other.local_peer()).await;
         assert_eq!(info.agent_version.as_deref(), Some("calm"));
     });
 }
@@ -343,9 +344,9 @@ fn silent_peers_hold_up_others_for_a_limited_time() {
             remote.connect(&addr).await.unwrap();
             silents.push(remote);
         }
-        let (honest, _service, _) = net.node().await;
+        let (honest, _service, _) = node(&net).await;
         honest.connect(&addr).await.unwrap();
-        net.info(&identify, honest.local_peer()).await;
+        info(&net, &identify, honest.local_peer()).await;
         assert!(silents.iter().all(|it| it.is_connected(&host.local_peer())));
     });
 }
@@ -367,7 +368,7 @@ fn lists_and_texts_are_cut_off_at_their_limits() {
         };
         let flood: Vec<u8> = (0..10).flat_map(|it| chunk(it * 200 + 1)).collect();
         remote.set_stream_handler(&PROTOCOL, says(flood));
-        let (host, identify, _) = net.node().await;
+        let (host, identify, _) = node(&net).await;
         let info = identify.identify(&addr).await.unwrap();
         assert_eq!(info.protocols.len(), Message::MAX_PROTOCOLS);
         assert_eq!(info.listen_addrs.len(), Message::MAX_ADDRESSES);
@@ -395,7 +396,7 @@ fn an_extreme_configuration_does_not_panic() {
         let host = net.host();
         let identify = Identify::spawn(&host, zero);
         let addr = listen(&host).await;
-        let (other, of_other, _) = net.node().await;
+        let (other, of_other, _) = node(&net).await;
         let outcome = of_other.identify(&addr).await;
         assert!(outcome.is_err(), "{outcome:?}");
         host.set_stream_handler("/new/1", |_: Stream| async {});
@@ -414,7 +415,7 @@ fn an_extreme_configuration_does_not_panic() {
         let host = net.host();
         let identify = Identify::spawn(&host, endless);
         host.set_stream_handler("/new/1", |_: Stream| async {});
-        let (remote, _service, addr) = net.node().await;
+        let (remote, _service, addr) = node(&net).await;
         identify.identify(&addr).await.unwrap();
         push(&remote, host.local_peer(), &Message::default().encode())
             .await
@@ -470,7 +471,7 @@ async fn rejected(net: &Net, make: impl Fn(&Keypair) -> Envelope) -> Arc<RecordE
         ..Message::default()
     };
     remote.set_stream_handler(&PROTOCOL, says(said.encode()));
-    let (host, identify, _) = net.node().await;
+    let (host, identify, _) = node(net).await;
     let info = identify.identify(&addr).await.unwrap();
     assert_eq!(info.agent_version.as_deref(), Some("a/1"));
     assert!(info.signed_record.is_none());

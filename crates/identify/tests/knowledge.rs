@@ -8,20 +8,21 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use common::{MOMENT, listen, next_about, push, quick, run, says};
+use common::{MOMENT, info, next_about, node, push, quick, says};
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt};
 use peerkit_core::{ResetCode, sleep_until};
 use peerkit_identify::{Identify, IdentifyEvent, Message, PROTOCOL, PUSH_PROTOCOL};
 use peerkit_swarm::{HostConfig, HostEvent, Stream};
+use peerkit_testkit::{listen, run};
 
 #[test]
 fn peers_that_connect_know_each_other() {
     run(|net| async move {
-        let (one, of_one, _) = net.node().await;
-        let (two, of_two, addr) = net.node().await;
+        let (one, of_one, _) = node(&net).await;
+        let (two, of_two, addr) = node(&net).await;
         one.connect(&addr).await.unwrap();
         for (host, identify, other) in [(&one, &of_one, &two), (&two, &of_two, &one)] {
-            let info = net.info(identify, other.local_peer()).await;
+            let info = info(&net, identify, other.local_peer()).await;
             assert_eq!(info.peer, other.local_peer());
             assert_eq!(info.public_key, other.public_key());
             assert_eq!(info.protocol_version.as_deref(), Some("ipfs/0.1.0"));
@@ -39,7 +40,7 @@ fn peers_that_connect_know_each_other() {
             let known = host.known_addresses(&other.local_peer());
             assert!(known.contains(&other.listen_addrs()[0]));
         }
-        let seen = net.info(&of_two, one.local_peer()).await;
+        let seen = info(&net, &of_two, one.local_peer()).await;
         let connection = two.connections().remove(0);
         assert_eq!(seen.observed_addr, Some(connection.local_addr));
     });
@@ -48,7 +49,7 @@ fn peers_that_connect_know_each_other() {
 #[test]
 fn a_peer_may_be_asked_by_its_address_alone_and_again() {
     run(|net| async move {
-        let (remote, _remote, mut addr) = net.node().await;
+        let (remote, _remote, mut addr) = node(&net).await;
         let host = net.host();
         let identify = Identify::spawn(&host, quick());
         let mut events = identify.events();
@@ -103,37 +104,37 @@ fn a_remote_that_takes_one_question_at_a_time_is_never_asked_two() {
 #[test]
 fn peers_that_were_connected_before_are_identified_too() {
     run(|net| async move {
-        let (remote, _remote, addr) = net.node().await;
+        let (remote, _remote, addr) = node(&net).await;
         let host = net.host();
         host.connect(&addr).await.unwrap();
         let identify = Identify::spawn(&host, quick());
-        net.info(&identify, remote.local_peer()).await;
+        info(&net, &identify, remote.local_peer()).await;
     });
 }
 
 #[test]
 fn a_peer_is_forgotten_with_its_last_connection() {
     run(|net| async move {
-        let (one, identify, _) = net.node().await;
-        let (two, _two, addr) = net.node().await;
+        let (one, identify, _) = node(&net).await;
+        let (two, _two, addr) = node(&net).await;
         one.connect(&addr).await.unwrap();
-        net.info(&identify, two.local_peer()).await;
+        info(&net, &identify, two.local_peer()).await;
         two.disconnect(&one.local_peer());
         net.until(|| identify.info(&two.local_peer()).is_none())
             .await;
         // And known again when it comes back; its address is remembered.
         one.connect(two.local_peer()).await.unwrap();
-        net.info(&identify, two.local_peer()).await;
+        info(&net, &identify, two.local_peer()).await;
     });
 }
 
 #[test]
 fn new_protocols_and_addresses_are_pushed() {
     run(|net| async move {
-        let (one, identify, _) = net.node().await;
-        let (two, _two, addr) = net.node().await;
+        let (one, identify, _) = node(&net).await;
+        let (two, _two, addr) = node(&net).await;
         one.connect(&addr).await.unwrap();
-        let before = net.info(&identify, two.local_peer()).await;
+        let before = info(&net, &identify, two.local_peer()).await;
         net.sleep(MOMENT).await;
 
         let mut events = identify.events();
@@ -161,10 +162,10 @@ fn new_protocols_and_addresses_are_pushed() {
 #[test]
 fn changes_that_come_together_are_pushed_once() {
     run(|net| async move {
-        let (one, identify, _) = net.node().await;
-        let (two, _two, addr) = net.node().await;
+        let (one, identify, _) = node(&net).await;
+        let (two, _two, addr) = node(&net).await;
         one.connect(&addr).await.unwrap();
-        net.info(&identify, two.local_peer()).await;
+        info(&net, &identify, two.local_peer()).await;
         net.sleep(MOMENT).await;
 
         let mut events = identify.events();
@@ -182,10 +183,10 @@ fn changes_that_come_together_are_pushed_once() {
 #[test]
 fn what_changes_back_is_not_pushed() {
     run(|net| async move {
-        let (one, identify, _) = net.node().await;
-        let (two, _two, addr) = net.node().await;
+        let (one, identify, _) = node(&net).await;
+        let (two, _two, addr) = node(&net).await;
         one.connect(&addr).await.unwrap();
-        net.info(&identify, two.local_peer()).await;
+        info(&net, &identify, two.local_peer()).await;
         net.sleep(MOMENT).await;
         let mut events = identify.events();
         two.set_stream_handler("/new/1", |_: Stream| async {});
@@ -209,9 +210,9 @@ fn those_who_do_not_know_push_are_left_alone() {
             let mut sender = sender.clone();
             async move { drop(sender.try_send(())) }
         });
-        let (host, identify, _) = net.node().await;
+        let (host, identify, _) = node(&net).await;
         host.connect(&addr).await.unwrap();
-        net.info(&identify, remote.local_peer()).await;
+        info(&net, &identify, remote.local_peer()).await;
         listen(&host).await;
         net.sleep(2 * MOMENT).await;
         assert!(futures::poll!(received.next()).is_pending());
@@ -221,7 +222,7 @@ fn those_who_do_not_know_push_are_left_alone() {
 #[test]
 fn a_push_changes_what_it_mentions() {
     run(|net| async move {
-        let (host, identify, addr) = net.node().await;
+        let (host, identify, addr) = node(&net).await;
         let remote = net.host();
         let protocol = PROTOCOL.clone();
         let said = Message {
@@ -232,7 +233,7 @@ fn a_push_changes_what_it_mentions() {
         remote.set_stream_handler(&PROTOCOL, says(said.encode()));
         remote.connect(&addr).await.unwrap();
         let peer = remote.local_peer();
-        net.info(&identify, peer).await;
+        info(&net, &identify, peer).await;
 
         let mut events = identify.events();
         let change = Message {
@@ -269,7 +270,7 @@ fn missed_events_are_made_up_for() {
         let dials = remotes.iter().map(|(remote, _)| remote.connect(&addr));
         futures::future::join_all(dials).await;
         for (remote, _) in &remotes {
-            net.info(&identify, remote.local_peer()).await;
+            info(&net, &identify, remote.local_peer()).await;
         }
         for (remote, _) in &remotes {
             remote.disconnect(&host.local_peer());
@@ -288,7 +289,7 @@ fn a_slow_reader_of_events_is_told_what_it_missed() {
         config.event_capacity = 2;
         let identify = Identify::spawn(&host, config);
         let mut events = identify.events();
-        let (_remote, _service, addr) = net.node().await;
+        let (_remote, _service, addr) = node(&net).await;
         for _ in 0..6 {
             identify.identify(&addr).await.unwrap();
         }
@@ -311,7 +312,7 @@ fn the_node_ends_with_its_last_handle_and_events_end_with_the_node() {
         while events.next().await.is_some() {}
         while !matches!(seen.next().await, Some(HostEvent::Disconnected { .. })) {}
 
-        let (host, identify, _) = net.node().await;
+        let (host, identify, _) = node(&net).await;
         let mut events = identify.events();
         host.close().await;
         assert!(events.next().await.is_none());
@@ -322,10 +323,10 @@ fn the_node_ends_with_its_last_handle_and_events_end_with_the_node() {
 #[test]
 fn each_change_of_addresses_has_a_record_that_supersedes_the_last() {
     run(|net| async move {
-        let (host, identify, _) = net.node().await;
-        let (remote, _remote, addr) = net.node().await;
+        let (host, identify, _) = node(&net).await;
+        let (remote, _remote, addr) = node(&net).await;
         host.connect(&addr).await.unwrap();
-        let first = net.info(&identify, remote.local_peer()).await;
+        let first = info(&net, &identify, remote.local_peer()).await;
         let mut last = seq(&first);
         for _ in 0..5 {
             listen(&remote).await;

@@ -5,9 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{ask, far, push, quick, reset_code, run, says};
+use common::{ask, far, info, push, quick, says};
 use peerkit_core::{Multiaddr, PeerRecord, ResetCode};
 use peerkit_identify::{Identify, Message, PROTOCOL};
+use peerkit_testkit::{reset_code, run};
 
 const LOOPBACK: &str = "/ip4/127.0.0.1/tcp/4001";
 const PRIVATE: &str = "/ip4/192.168.1.5/tcp/4001";
@@ -52,7 +53,7 @@ fn the_near_addresses_of_a_peer_far_away_are_not_remembered() {
         };
         remote.set_stream_handler(&PROTOCOL, says(said.encode()));
         remote.connect(&addr).await.unwrap();
-        let info = net.info(&identify, remote.local_peer()).await;
+        let info = info(&net, &identify, remote.local_peer()).await;
         assert_eq!(info.listen_addrs, said.listen_addrs);
         let known = host.known_addresses(&remote.local_peer());
         for (addr, expected) in said.listen_addrs.iter().zip([true, false, false, false]) {
@@ -74,7 +75,7 @@ fn an_observed_address_counts_when_four_observers_agree_and_as_long_as_they_stay
             let observer = net.host();
             observer.set_stream_handler(&PROTOCOL, says(observation(PUBLIC)));
             observer.connect(&addr).await.unwrap();
-            net.info(&identify, observer.local_peer()).await;
+            info(&net, &identify, observer.local_peer()).await;
             observers.push(observer);
             let expected: &[Multiaddr] = match count {
                 4 => &[PUBLIC.parse().unwrap()],
@@ -100,7 +101,7 @@ fn observers_that_may_be_one_do_not_count() {
             let observer = net.host();
             observer.set_stream_handler(&PROTOCOL, says(observation(PUBLIC)));
             observer.connect(&addr).await.unwrap();
-            net.info(&identify, observer.local_peer()).await;
+            info(&net, &identify, observer.local_peer()).await;
             observers.push(observer);
         }
         assert!(identify.observed_addrs().is_empty());

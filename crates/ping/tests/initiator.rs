@@ -1,8 +1,6 @@
 //! Pings and those who answer them, well and badly.
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
-mod common;
-
 use std::{
     sync::{
         Arc,
@@ -11,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use common::{Net, run};
 use futures::{AsyncReadExt, AsyncWriteExt, future::join_all};
 use peerkit_core::{Fault, Multiaddr, ResetCode, with_deadline};
 use peerkit_ping::{Config, PROTOCOL, Ping, PingError};
 use peerkit_swarm::{Host, HostEvent, Stream};
+use peerkit_testkit::{Net, run};
 
 #[test]
 fn a_ping_measures_a_round_trip() {

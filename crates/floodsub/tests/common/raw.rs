@@ -11,8 +11,9 @@ use peerkit_pubsub::{
     SubscriptionChange, Topic, encode_rpc,
 };
 use peerkit_swarm::{Host, Stream};
+use peerkit_testkit::Net;
 
-use super::{Net, Node};
+use super::Node;
 
 pub(crate) struct Raw {
     pub(crate) host: Host,
@@ -40,7 +41,7 @@ pub(crate) enum Reading {
 
 impl Raw {
     pub(crate) async fn new(net: &Net, reading: Reading) -> Self {
-        let (host, addr) = net.host().await;
+        let (host, addr) = net.listener().await;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let hearing = heard.clone();
         host.set_stream_handler("/floodsub/1.0.0", move |stream: Stream| {

@@ -15,8 +15,7 @@ use peerkit_core::{
 };
 use peerkit_memory::Memory;
 use peerkit_swarm::Host;
-
-use super::Net;
+use peerkit_testkit::Net;
 
 /// A host that listens on `/memory/PORT` and says that this is `listening`. Its
 /// connections seem to come from, or lead to, the addresses in `remotes`, one after another.

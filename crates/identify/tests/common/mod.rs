@@ -1,4 +1,4 @@
-//! Hosts in one process.
+//! Hosts that identify each other.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
 
@@ -7,98 +7,28 @@ pub(crate) mod far;
 use std::{io, sync::Arc, time::Duration};
 
 use futures::{AsyncReadExt, AsyncWriteExt};
-use peerkit_core::{Keypair, Multiaddr, PeerId, ResetCode, Runtime, StreamError, with_deadline};
+use peerkit_core::{Multiaddr, PeerId};
 use peerkit_identify::{
     Config, Decoder, Identify, IdentifyEvent, IdentifyEvents, Info, Message, PROTOCOL,
     PUSH_PROTOCOL,
 };
-use peerkit_memory::{Memory, MemoryNetwork};
-use peerkit_noise::Noise;
-use peerkit_swarm::{Host, HostConfig, Stream};
-use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
-use peerkit_yamux::Yamux;
-
-/// Far more than a test needs; one that hangs fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+use peerkit_swarm::{Host, Stream};
+use peerkit_testkit::Net;
 
 /// Long enough for what is going to happen to have happened.
 pub(crate) const MOMENT: Duration = Duration::from_millis(250);
 
-pub(crate) struct Net {
-    pub(crate) runtime: Arc<dyn Runtime>,
-    network: MemoryNetwork,
+/// A host that listens and identifies.
+pub(crate) async fn node(net: &Net) -> (Host, Identify, Multiaddr) {
+    let (host, addr) = net.listener().await;
+    let identify = Identify::spawn(&host, quick());
+    (host, identify, addr)
 }
 
-impl Net {
-    pub(crate) fn memory(&self, keypair: &Keypair) -> Memory {
-        let noise = Noise::new(keypair).unwrap();
-        let upgrader = StandardUpgrader::new(
-            self.runtime.clone(),
-            vec![Arc::new(noise)],
-            vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
-            UpgradeConfig::default(),
-        );
-        Memory::new(
-            self.network.clone(),
-            self.runtime.clone(),
-            Arc::new(upgrader),
-        )
-    }
-
-    /// A host that knows no protocol yet.
-    pub(crate) fn host(&self) -> Host {
-        self.host_with(HostConfig::default())
-    }
-
-    pub(crate) fn host_with(&self, config: HostConfig) -> Host {
-        let keypair = Keypair::generate_ed25519();
-        let memory = self.memory(&keypair);
-        Host::builder(keypair, self.runtime.clone())
-            .transport(memory)
-            .config(config)
-            .build()
-    }
-
-    /// The same, and where it listens.
-    pub(crate) async fn listener(&self) -> (Host, Multiaddr) {
-        let host = self.host();
-        let addr = listen(&host).await;
-        (host, addr)
-    }
-
-    /// A host that listens and identifies.
-    pub(crate) async fn node(&self) -> (Host, Identify, Multiaddr) {
-        let (host, addr) = self.listener().await;
-        let identify = Identify::spawn(&host, quick());
-        (host, identify, addr)
-    }
-
-    pub(crate) async fn sleep(&self, duration: Duration) {
-        peerkit_core::sleep_until(self.runtime.as_ref(), self.runtime.now() + duration).await;
-    }
-
-    /// Waits for something that happens in the background.
-    pub(crate) async fn until(&self, mut happened: impl FnMut() -> bool) {
-        while !happened() {
-            self.sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    pub(crate) async fn info(&self, identify: &Identify, peer: PeerId) -> Arc<Info> {
-        self.until(|| identify.info(&peer).is_some()).await;
-        identify.info(&peer).unwrap()
-    }
-}
-
-/// Runs a test to its end.
-pub(crate) fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
-    let runtime = peerkit_runtime::default();
-    let net = Net {
-        runtime: runtime.clone(),
-        network: MemoryNetwork::new(),
-    };
-    let outcome = peerkit_runtime::block_on(with_deadline(runtime.as_ref(), PATIENCE, test(net)));
-    outcome.expect("the test hangs");
+/// What a node learns of a peer at last.
+pub(crate) async fn info(net: &Net, identify: &Identify, peer: PeerId) -> Arc<Info> {
+    net.until(|| identify.info(&peer).is_some()).await;
+    identify.info(&peer).unwrap()
 }
 
 /// A configuration with short waits.
@@ -113,11 +43,6 @@ pub(crate) fn impatient() -> Config {
     let mut config = quick();
     config.timeout = Duration::from_millis(500);
     config
-}
-
-pub(crate) async fn listen(host: &Host) -> Multiaddr {
-    host.listen("/memory/0".parse().unwrap()).await.unwrap();
-    host.addrs().remove(0)
 }
 
 /// Answers a question with these bytes and closes.
@@ -168,13 +93,4 @@ pub(crate) async fn next_about(events: &mut IdentifyEvents, about: PeerId) -> Id
             return event;
         }
     }
-}
-
-/// With which code the remote has reset a stream, if it has.
-pub(crate) fn reset_code<T>(outcome: &io::Result<T>) -> Option<ResetCode> {
-    let inner = outcome.as_ref().err()?.get_ref()?;
-    if let StreamError::ResetByRemote(code) = inner.downcast_ref()? {
-        return Some(*code);
-    }
-    None
 }

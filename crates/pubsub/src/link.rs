@@ -67,6 +67,8 @@ struct Link<R> {
     lost: Vec<Outgoing>,
     /// It was written to before.
     greeted: bool,
+    /// Turns that others still get before anything is written behind what is to leave ahead of it.
+    ahead: u8,
 }
 
 /// Why writing to a stream has ended.
@@ -90,6 +92,7 @@ impl<R: Router> Link<R> {
             out: WriteBuffer::default(),
             lost: Vec::new(),
             greeted: false,
+            ahead: 0,
             shared,
             peer,
         }
@@ -297,11 +300,13 @@ impl<R: Router> Link<R> {
             out: &mut self.out,
             lost: &mut self.lost,
             log,
+            ahead: false,
         };
         let filled = self
             .peer
             .queue
             .fill(&mut filling, self.shared.now(), cx.waker());
+        self.ahead = if filling.ahead { TURNS_AHEAD } else { 0 };
         if !self.lost.is_empty() {
             let (lost, peer) = (&mut self.lost, self.peer.id);
             self.shared.with_core(|core, now, effects| {
@@ -322,6 +327,9 @@ const ONE_FRAME_LEN: usize = 2000;
 const ONE_BY_ONE_FAILURES_MAX: usize = 3;
 /// How long a remote may take to read to the end of a stream.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
+/// The turns that a connection needs to send what was written alone: in its first it gathers what others write, to
+/// put it into the same record.
+const TURNS_AHEAD: u8 = 2;
 /// Portions that are written in one go.
 const BUDGET: usize = 16;
 
@@ -379,6 +387,10 @@ impl<R: Router> Writing<'_, R> {
         }
         for _ in 0..BUDGET {
             if self.link.out.is_empty() {
+                if self.link.ahead > 0 {
+                    self.link.ahead -= 1;
+                    break;
+                }
                 if self.link.peer.take_renew() {
                     return Poll::Ready(End::Renewed);
                 }

@@ -371,6 +371,9 @@ pub(crate) struct Filling<'a> {
     pub(crate) lost: &'a mut Vec<Outgoing>,
     /// What was taken, if that is to be known.
     pub(crate) log: Option<&'a mut Vec<Sent>>,
+    /// What was taken is to leave ahead of the messages that wait: a refusal that arrives together with a large
+    /// message comes too late.
+    pub(crate) ahead: bool,
 }
 
 impl Filling<'_> {
@@ -462,6 +465,10 @@ impl State {
             && !self.test_extension
     }
 
+    fn has_messages(&self) -> bool {
+        !self.own.entries.is_empty() || !self.forwarded.entries.is_empty()
+    }
+
     /// Lets own messages in again once half of the room is free.
     fn check_room(&mut self, room: &Event) {
         if self.full && self.own.is_half_empty() {
@@ -493,6 +500,10 @@ impl State {
         if self.control != Control::default() && filling.has_room(0) {
             let control = std::mem::take(&mut self.control);
             filling.encoder.control(&control, filling.out);
+            if !control.idontwant.is_empty() && self.has_messages() {
+                filling.ahead = true;
+                return;
+            }
         }
         self.own.fill(filling, Sent::Own);
         self.forwarded.fill(filling, Sent::Forwarded);
@@ -713,6 +724,7 @@ mod tests {
             out: &mut out,
             lost: &mut lost,
             log: None,
+            ahead: false,
         };
         queue.fill(&mut filling, now, Waker::noop());
         let mut frames = crate::FrameDecoder::new(1 << 20);
@@ -775,6 +787,26 @@ mod tests {
         queue.restart();
         let topics: Vec<_> = fill(&queue, now).0[0].subscriptions.clone();
         assert_eq!(topics, [change("a", true), change("b", true)]);
+    }
+
+    #[test]
+    fn a_refusal_leaves_ahead_of_the_messages_that_wait() {
+        let now = start();
+        let queue = queue(now);
+        push(&queue, forward("large"), now);
+        push(&queue, Outgoing::Control(ids(1)), now);
+        let first = fill(&queue, now).0;
+        assert_eq!(first[0].control.idontwant.len(), 1);
+        assert!(first[0].messages.is_empty());
+        assert_eq!(fill(&queue, now).0[0].messages.len(), 1);
+        // Nothing else is held up by control messages.
+        push(&queue, forward("large"), now);
+        push(&queue, graft("a"), now);
+        let both = fill(&queue, now).0;
+        assert_eq!(
+            (both[0].control.graft.len(), both[0].messages.len()),
+            (1, 1)
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) struct Scenario {
 }
 
 /// All that are run with many seeds.
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 11] = [
     Scenario {
         name: "dial-storm",
         about: "many nodes dial one at the same moment",
@@ -79,5 +79,10 @@ pub(crate) const ALL: [Scenario; 10] = [
         name: "shutdown",
         about: "busy nodes are closed at any moment",
         run: shutdown::run,
+    },
+    Scenario {
+        name: "gossip-halves",
+        about: "a hundred gossipsub nodes fall into halves and publish to all others when they are whole again",
+        run: gossip::partition::halves,
     },
 ];

@@ -57,11 +57,8 @@ impl LinkConfig {
 
     /// The time that `bytes` need to leave, in nanoseconds.
     fn sending_time(&self, bytes: usize) -> u64 {
-        let Some(bandwidth) = self.bandwidth else {
-            return 0;
-        };
-        let bits = bytes as u128 * 8 * 1_000_000_000;
-        u64::try_from(bits.div_ceil(u128::from(bandwidth.max(1)))).unwrap_or(u64::MAX)
+        self.bandwidth
+            .map_or(0, |bandwidth| sending_time(bytes, bandwidth))
     }
 
     /// Bytes of a stream that travel together: what leaves in a millisecond.
@@ -83,6 +80,13 @@ struct Link {
     busy_until: u64,
     wait_peak: u64,
     stats: LinkStats,
+}
+
+/// What all links of a host share on its side.
+struct Uplink {
+    bandwidth: u64,
+    /// When the last packet so far will have left.
+    busy_until: u64,
 }
 
 /// Packets of these do not get to those.
@@ -117,6 +121,7 @@ pub(crate) struct Links {
     default: LinkConfig,
     loopback: LinkConfig,
     links: HashMap<(HostId, HostId), Link, BuildHasherDefault<HostHasher>>,
+    uplinks: HashMap<HostId, Uplink, BuildHasherDefault<HostHasher>>,
     cuts: Vec<Cut>,
     cuts_made: u64,
 }
@@ -135,6 +140,7 @@ impl Links {
             default: LinkConfig::default(),
             loopback: LinkConfig::loopback(),
             links: HashMap::default(),
+            uplinks: HashMap::default(),
             cuts: Vec::new(),
             cuts_made: 0,
         }
@@ -158,6 +164,14 @@ impl Links {
         let unset = self.config(from, to).clone();
         let link = self.links.entry((from, to)).or_default();
         link.config.get_or_insert(unset)
+    }
+
+    pub(crate) fn set_uplink(&mut self, host: HostId, bandwidth: u64) {
+        let uplink = self.uplinks.entry(host).or_insert(Uplink {
+            bandwidth,
+            busy_until: 0,
+        });
+        uplink.bandwidth = bandwidth;
     }
 
     pub(crate) fn stats(&self, from: HostId, to: HostId) -> LinkStats {
@@ -239,6 +253,11 @@ impl Links {
         let late = below(rng, nanos(config.jitter));
         let link = self.links.entry((from, to)).or_default();
         link.busy_until = link.busy_until.max(now).saturating_add(sending);
+        if let Some(uplink) = self.uplinks.get_mut(&from).filter(|_| from != to) {
+            let sending = sending_time(bytes, uplink.bandwidth);
+            uplink.busy_until = uplink.busy_until.max(now).saturating_add(sending);
+            link.busy_until = link.busy_until.max(uplink.busy_until);
+        }
         link.wait_peak = link.wait_peak.max(link.busy_until - now);
         link.stats.packets += 1;
         link.stats.bytes += bytes as u64;
@@ -248,6 +267,12 @@ impl Links {
     pub(crate) fn lose(&mut self, from: HostId, to: HostId) {
         self.links.entry((from, to)).or_default().stats.lost += 1;
     }
+}
+
+/// The time that `bytes` need at so many bits per second, in nanoseconds.
+fn sending_time(bytes: usize, bandwidth: u64) -> u64 {
+    let bits = bytes as u128 * 8 * 1_000_000_000;
+    u64::try_from(bits.div_ceil(u128::from(bandwidth.max(1)))).unwrap_or(u64::MAX)
 }
 
 /// Draws from nothing to `limit`; takes no randomness for nothing.
@@ -271,3 +296,25 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 
 const SEGMENT_MIN: usize = 1460;
 const SEGMENT_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn all_links_of_a_host_share_its_uplink() {
+        let mut links = Links::new();
+        links.default_mut().latency = Duration::ZERO;
+        let [one, two, three] = [0, 1, 2].map(HostId);
+        links.set_uplink(one, 8_000);
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut send = |path| links.send(path, 1000, 0, &mut rng);
+        let second = 1_000_000_000;
+        assert_eq!(send((one, two)), second);
+        assert_eq!(send((one, three)), 2 * second);
+        assert_eq!(send((two, one)), 0);
+        assert!(send((one, one)) < second, "it reaches itself without it");
+    }
+}

@@ -121,6 +121,13 @@ impl Sim {
         LinkSetup::new(&self.shared, Vec::new())
     }
 
+    /// Bits per second that a host sends in all, whatever its links allow; without limit by default. What waits for
+    /// it waits on its link, so a link without a bandwidth of its own takes any amount.
+    pub fn set_uplink(&mut self, host: HostId, bits_per_second: u64) {
+        self.shared
+            .with(|world| world.links.set_uplink(host, bits_per_second));
+    }
+
     /// Bytes that a TCP stream may have under way or unread, in each direction; 4 MiB by default.
     /// Concerns connections that are made from now on.
     pub fn set_tcp_window(&mut self, bytes: usize) {

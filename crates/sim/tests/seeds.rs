@@ -73,6 +73,11 @@ fn busy_nodes_are_closed_at_any_moment() {
 }
 
 #[test]
+fn gossip_reaches_everybody_once_two_halves_are_whole_again() {
+    run("gossip-halves");
+}
+
+#[test]
 fn every_scenario_replays_from_its_seed() {
     for scenario in &ALL {
         assert_eq!((scenario.run)(2), (scenario.run)(2), "{}", scenario.name);

@@ -5,8 +5,10 @@
 //! has arrived when ([`Log`], [`Figures`]).
 
 mod figures;
+pub(crate) mod honest;
 mod log;
 mod network;
+pub(crate) mod partition;
 
 pub(crate) use figures::{Figures, Traffic};
 pub(crate) use log::{Log, Message};

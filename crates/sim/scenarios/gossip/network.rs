@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) jitter: Duration,
     /// Bits per second of each link, in each direction.
     pub(crate) bandwidth: u64,
+    /// Bits per second that each node can send in all.
+    pub(crate) uplink: Option<u64>,
     /// Nodes begin to dial at a random moment within this time.
     pub(crate) start_within: Duration,
     /// The configuration of each node, by its place.
@@ -64,6 +66,7 @@ impl Setup {
             latency: (ms(50), ms(150)),
             jitter: ms(2),
             bandwidth: BANDWIDTH,
+            uplink: None,
             start_within: Duration::from_secs(5),
             config: Arc::new(|_| GossipsubConfig::default()),
             prepare: Arc::new(|_, _| {}),
@@ -170,6 +173,9 @@ impl Network {
         });
         let known = shared.clone();
         let hosts = sim.hosts(count, move |node| run(node, known.clone()));
+        if let Some(uplink) = shared.setup.uplink {
+            hosts.iter().for_each(|host| sim.set_uplink(*host, uplink));
+        }
         Self {
             sim,
             rng,
@@ -215,11 +221,6 @@ impl Network {
     pub(crate) fn draw_nodes(&mut self, count: usize) -> Vec<usize> {
         let nodes = self.len();
         rand::seq::index::sample(&mut self.rng, nodes, count.min(nodes)).into_vec()
-    }
-
-    /// The handle of a node, unless it is down.
-    pub(crate) fn gossip(&self, node: usize) -> Option<Gossipsub> {
-        self.shared.node(node).map(|(_, gossip)| gossip)
     }
 
     /// The handles of all nodes that are up.

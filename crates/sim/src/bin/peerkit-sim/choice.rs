@@ -19,6 +19,10 @@ pub(crate) enum Choice {
     Small(scenarios::Scenario),
     /// All small ones.
     All,
+    /// A large network of gossipsub nodes.
+    Gossip,
+    /// One that falls into halves and heals.
+    GossipPartition,
     /// How fast one stream is.
     Throughput,
 }
@@ -31,7 +35,11 @@ impl Choice {
             .iter()
             .map(|it| PossibleValue::new(it.name).help(it.about));
         let rest = [
-            PossibleValue::new(ALL_OF_THEM).help("each of the ten above, from dial-storm on"),
+            PossibleValue::new(GOSSIP).help("nodes publish to all others with gossipsub"),
+            PossibleValue::new(GOSSIP_PARTITION)
+                .help("the same, while the network falls into halves and heals"),
+            PossibleValue::new(ALL_OF_THEM)
+                .help("each of the small ones above, from dial-storm on"),
             PossibleValue::new(THROUGHPUT).help("one stream over 5 Gbit/s and 63 ms, both ways"),
         ];
         let values: Vec<_> = networks.chain(small).chain(rest).collect();
@@ -44,6 +52,8 @@ impl Choice {
         }
         match ALL.iter().find(|it| it.name == name) {
             Some(small) => Self::Small(*small),
+            None if name == GOSSIP => Self::Gossip,
+            None if name == GOSSIP_PARTITION => Self::GossipPartition,
             None if name == THROUGHPUT => Self::Throughput,
             None => Self::All,
         }
@@ -51,4 +61,6 @@ impl Choice {
 }
 
 const ALL_OF_THEM: &str = "all";
+const GOSSIP: &str = "gossip";
+const GOSSIP_PARTITION: &str = "gossip-partition";
 const THROUGHPUT: &str = "throughput";

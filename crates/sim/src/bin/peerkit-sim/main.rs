@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod choice;
+mod gossip;
+mod gossip_pictures;
 mod many;
 mod node;
 mod pictures;
@@ -25,13 +27,12 @@ struct Arguments {
     /// What happens to the nodes.
     #[arg(value_parser = Choice::parser(), hide_possible_values = false)]
     scenario: Choice,
-    /// How many nodes; at least two. For the first three scenarios.
+    /// How many nodes; at least two. For the large networks.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     nodes: u32,
-    /// The connections of each node, half of which it dials. It pings all its neighbours.
-    /// For the first three scenarios.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
-    degree: u32,
+    /// The connections of each node, half of which it dials: 8, in gossip 20 by default. For the large networks.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    degree: Option<u32>,
     /// Virtual minutes; nodes need some of them to find each other again. For the first three scenarios.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     minutes: u32,
@@ -44,9 +45,11 @@ struct Arguments {
     /// Threads, each of which has a run of its own; one for each core by default. For the small scenarios.
     #[arg(long)]
     threads: Option<NonZero<usize>>,
-    /// Draws the last run into an SVG file. For the first three scenarios.
+    /// Draws the last run into an SVG file. For the large networks.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    gossip: gossip::Options,
 }
 
 impl Arguments {
@@ -60,6 +63,12 @@ impl Arguments {
         }
     }
 
+    /// Nodes, and connections of each.
+    fn size(&self, degree: u32) -> (usize, usize) {
+        let degree = self.degree.unwrap_or(degree);
+        (self.nodes as usize, degree as usize)
+    }
+
     fn threads(&self) -> usize {
         let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         self.threads.unwrap_or_else(cores).get()
@@ -69,10 +78,15 @@ impl Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seeds = arguments.seeds();
+    let plot = arguments.plot.as_deref();
     let good = match arguments.scenario {
         Choice::Network(scenario) => networks(&arguments, scenario, &seeds),
         Choice::Small(scenario) => many::run(&[scenario], &seeds, arguments.threads()),
         Choice::All => many::run(&ALL, &seeds, arguments.threads()),
+        Choice::Gossip => gossip::run(&arguments.gossip, arguments.size(20), &seeds, plot),
+        Choice::GossipPartition => {
+            gossip::partition(&arguments.gossip, arguments.size(20), &seeds, plot)
+        }
         Choice::Throughput => throughput::run(&seeds),
     };
     if good {
@@ -84,7 +98,7 @@ fn main() -> ExitCode {
 
 fn networks(arguments: &Arguments, scenario: scenario::Scenario, seeds: &[u64]) -> bool {
     let time = Duration::from_secs(60 * u64::from(arguments.minutes));
-    let size = (arguments.nodes as usize, arguments.degree as usize);
+    let size = arguments.size(8);
     let mut report = Report::new();
     let mut last = None;
     for seed in seeds {

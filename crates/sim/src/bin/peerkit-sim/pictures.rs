@@ -55,6 +55,7 @@ fn pings(outcome: &Outcome, trouble: Option<Layer>) -> Chart {
         title: "Pings each second".to_owned(),
         across: "virtual seconds",
         layers: trouble.into_iter().chain(series).collect(),
+        names: Vec::new(),
     }
 }
 
@@ -89,6 +90,7 @@ fn connections(outcome: &Outcome, trouble: Option<Layer>) -> Chart {
         title: "Connections that one side or both know of".to_owned(),
         across: "virtual seconds",
         layers: trouble.into_iter().chain([Layer::Area(series)]).collect(),
+        names: Vec::new(),
     }
 }
 
@@ -123,6 +125,7 @@ fn latencies(outcome: &Outcome) -> Chart {
             mark(0.5, "median"),
             mark(0.99, "99 % within"),
         ],
+        names: Vec::new(),
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Chart {
     /// What the horizontal axis counts, with its unit.
     pub(crate) across: &'static str,
     pub(crate) layers: Vec<Layer>,
+    /// Names on the horizontal axis instead of numbers, and where they are; none for numbers.
+    pub(crate) names: Vec<(f64, String)>,
 }
 
 /// What is drawn into a chart, one over the other.
@@ -30,6 +32,8 @@ pub(crate) enum Layer {
     Columns(Series),
     /// A place on the horizontal axis.
     Mark { at: f64, label: String },
+    /// A few words above a point.
+    Note { at: (f64, f64), label: String },
 }
 
 /// Points from left to right.
@@ -92,7 +96,8 @@ impl Frame {
         {
             self.layer(layer, 0, out);
         }
-        self.grid(chart.across, out);
+        self.grid(out);
+        self.scale(chart, out);
         let mut colour = 0;
         for layer in chart
             .layers
@@ -105,7 +110,7 @@ impl Frame {
         legend(chart, out);
     }
 
-    fn grid(&self, across: &str, out: &mut String) {
+    fn grid(&self, out: &mut String) {
         for value in self.up.ticks() {
             let (y, label) = (self.y(value), self.up.label(value));
             let end = LEFT + PLOT_WIDTH;
@@ -115,16 +120,24 @@ impl Frame {
                 Text::new(LEFT - 8.0, y + 4.0, &label).anchor("end")
             );
         }
+    }
+
+    fn scale(&self, chart: &Chart, out: &mut String) {
         let bottom = PLOT_TOP + PLOT_HEIGHT;
-        for value in self.across.ticks() {
-            let (x, label) = (self.x(value), self.across.label(value));
+        let number = |value| (value, self.across.label(value));
+        let places = match &chart.names[..] {
+            [] => self.across.ticks().map(number).collect(),
+            names => names.to_vec(),
+        };
+        for (value, label) in places {
+            let x = self.x(value);
             let tick = format!(
                 "<path class=\"axis\" d=\"M{x:.1} {bottom}v5\" stroke=\"#818b98\" fill=\"none\"/>"
             );
             let label = Text::new(x, bottom + 19.0, &label).anchor("middle");
             let _ = writeln!(out, "{tick}{label}");
         }
-        let name = Text::new(LEFT + PLOT_WIDTH, bottom + 36.0, across).anchor("end");
+        let name = Text::new(LEFT + PLOT_WIDTH, bottom + 36.0, chart.across).anchor("end");
         let _ = writeln!(out, "{name}");
     }
 
@@ -172,6 +185,11 @@ impl Frame {
                     paint.0, paint.1
                 )
             }),
+            Layer::Note { at, label } => {
+                let (x, y) = (self.x(at.0), self.y(at.1) - 5.0);
+                let label = Text::new(x, y, label).anchor("middle").class("ink", "#1f2328");
+                writeln!(out, "{label}")
+            }
             Layer::Mark { at, label } => {
                 let x = self.x(*at);
                 let right = x > LEFT + PLOT_WIDTH * 0.8;
@@ -233,7 +251,7 @@ impl Layer {
     fn series(&self) -> Option<&Series> {
         match self {
             Self::Area(series) | Self::Line(series) | Self::Columns(series) => Some(series),
-            Self::Range { .. } | Self::Mark { .. } => None,
+            Self::Range { .. } | Self::Mark { .. } | Self::Note { .. } => None,
         }
     }
 }
@@ -418,10 +436,16 @@ mod tests {
                     at: 7.0,
                     label: "here".to_owned(),
                 },
+                Layer::Note {
+                    at: (5.0, 10.0),
+                    label: "most".to_owned(),
+                },
             ],
+            names: vec![(5.0, "in the middle".to_owned())],
         };
         let page = page("title", "subtitle", &[chart]);
         assert!(page.contains("a &lt; b &amp; c"));
+        assert!(page.contains("in the middle") && page.contains("most"));
         assert!(
             page.contains("M64.0 190.0L446.0 30.0L828.0 142.0"),
             "{page}"
@@ -440,6 +464,7 @@ mod tests {
             title: String::new(),
             across: "s",
             layers,
+            names: Vec::new(),
         };
         assert!(!page("", "", &[chart]).contains("NaN"));
     }

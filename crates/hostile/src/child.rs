@@ -2,8 +2,9 @@
 
 use std::{
     fs, io,
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{LazyLock, Mutex, mpsc},
+    sync::{LazyLock, Mutex, OnceLock, mpsc},
     time::Duration,
 };
 
@@ -22,14 +23,25 @@ pub struct Process {
     stdout: BufReader<Async<ChildStdout>>,
 }
 
+/// The program of victims and honest peers, if it is not this one.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Names the program of victims and honest peers, for whoever is another program; the first call counts.
+pub fn set_program(program: impl Into<PathBuf>) {
+    // It is the same each time.
+    let _ = PROGRAM.set(program.into());
+}
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Process {
     /// Runs this program with other arguments; `shell` is put in front, for limits of the system.
     pub fn start(shell: Option<&str>, arguments: &[String]) -> Result<Self> {
-        let program = std::env::var("PEERKIT_HOSTILE_PROGRAM")
-            .map_or_else(|_| std::env::current_exe(), |it| Ok(it.into()))?;
+        let program = match PROGRAM.get() {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
         let mut command = match shell {
             None => Command::new(program),
             Some(shell) => {

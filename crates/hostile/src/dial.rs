@@ -3,16 +3,24 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use async_io::Async;
+use bytes::BytesMut;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use peerkit::{
     Keypair, ProtocolId,
-    noise::{Noise, NoiseStream},
+    core::Records,
+    noise::{
+        Noise, NoiseRecords, NoiseStream,
+        xx::{Initiator, InitiatorReady, KeyPair},
+    },
 };
 use socket2::{Domain, Socket, Type};
+
+use crate::{frames::noise, measure};
 
 /// A TCP connection.
 pub type Tcp = Async<TcpStream>;
@@ -85,14 +93,77 @@ pub async fn drain(io: &mut (impl AsyncRead + Unpin)) -> usize {
     }
 }
 
-/// Sends bytes and says how many came back before the victim hung up, and what they were.
-pub async fn says(victim: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut tcp = tcp(victim).await?;
-    // The victim may have hung up in the middle.
-    let _ = tcp.write_all(bytes).await;
+/// Sends bytes and reads; what the victim answered, and how long it took until it hung up, if it did.
+pub async fn hangs_up(
+    victim: SocketAddr,
+    bytes: &[u8],
+    patience: Duration,
+) -> Result<(Vec<u8>, Option<Duration>)> {
+    let tcp = tcp(victim).await?;
+    let from = Instant::now();
+    let (mut reader, mut writer) = tcp.split();
     let mut answer = Vec::new();
-    let _ = tcp.read_to_end(&mut answer).await;
-    Ok(answer)
+    let reading = async {
+        let mut buffer = vec![0; 4096];
+        while let Ok(count) = reader.read(&mut buffer).await
+            && count > 0
+        {
+            answer.extend_from_slice(&buffer[..count]);
+        }
+    };
+    let writing = async {
+        // The victim may hang up in the middle.
+        let _ = writer.write_all(bytes).await;
+    };
+    let both = measure::within(patience, futures::future::join(writing, reading)).await;
+    Ok((answer, both.map(|_| from.elapsed())))
+}
+
+/// A handshake of Noise by hand, as the one who begins.
+pub struct Handshake {
+    /// The connection, on which `/noise` was agreed.
+    pub tcp: Tcp,
+    /// The static key.
+    pub static_key: KeyPair,
+    ready: InitiatorReady,
+}
+
+impl Handshake {
+    /// Goes as far as the victim's message 2.
+    pub async fn begin(victim: SocketAddr) -> Result<Self> {
+        let mut tcp = tcp(victim).await?;
+        select(&mut tcp, "/noise").await?;
+        let static_key = noise::key_pair();
+        let initiator = Initiator::new(&[], static_key.clone(), noise::key_pair());
+        let mut message = BytesMut::new();
+        let sent = initiator.write(&[], &mut message)?;
+        tcp.write_all(&noise::framed(&message)).await?;
+        let answer = read_noise_frame(&mut tcp).await?;
+        let (ready, _) = sent.read(BytesMut::from(&answer[..]))?;
+        Ok(Self {
+            tcp,
+            static_key,
+            ready,
+        })
+    }
+
+    /// Ends it with any payload.
+    pub async fn end(self, payload: &[u8]) -> Result<(Tcp, NoiseRecords)> {
+        let (mut tcp, mut message) = (self.tcp, BytesMut::new());
+        let finished = self.ready.write(payload, &mut message)?;
+        tcp.write_all(&noise::framed(&message)).await?;
+        Ok((tcp, finished.into_records()))
+    }
+}
+
+/// One record of a Noise connection.
+pub fn record(records: &mut NoiseRecords, payload: &[u8]) -> Result<Vec<u8>> {
+    let layout = records.layout();
+    let mut record = vec![0; layout.header];
+    record.extend_from_slice(payload);
+    record.resize(record.len() + layout.trailer, 0);
+    records.seal(&mut record)?;
+    Ok(record)
 }
 
 /// Reads a frame of Noise.

@@ -24,6 +24,7 @@ pub mod measure;
 pub mod node;
 pub mod peer;
 pub mod report;
+pub mod rig;
 pub mod scenario;
 pub mod scenarios;
 pub mod settings;

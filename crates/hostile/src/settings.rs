@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use peerkit::{
-    HostConfig, core::DriverConfig, gossipsub::GossipsubConfig, swarm::PrefixLimit,
-    upgrade::UpgradeConfig,
+    HostConfig, core::DriverConfig, gossipsub::GossipsubConfig, pubsub::ReplayProtection,
+    swarm::PrefixLimit, upgrade::UpgradeConfig,
 };
 
 /// Everything that can be set; the defaults of all layers.
@@ -136,6 +136,25 @@ impl Settings {
                 self.gossipsub.router.rpc_subscriptions_max = number;
                 self.gossipsub.pubsub.limits.subscriptions_max = number;
             }
+            "gossipsub.ihave_ids_max" => {
+                self.gossipsub.router.ihave_ids_max = number;
+                self.gossipsub.router.ihave_messages_max = number;
+                self.gossipsub.pubsub.limits.ids_max = number;
+            }
+            "gossipsub.idontwant_ids_max" => {
+                self.gossipsub.router.idontwant_ids_max = number;
+                self.gossipsub.router.idontwant_messages_max = number;
+                self.gossipsub.pubsub.limits.ids_max = number;
+            }
+            "gossipsub.backoff_max" => self.gossipsub.router.backoff_max = time,
+            "gossipsub.seen_ttl" => {
+                self.gossipsub.router.seen_ttl = time;
+                self.floodsub.seen_ttl = time;
+            }
+            "pubsub.replay" => {
+                let authors_max = number;
+                self.gossipsub.pubsub.replay = ReplayProtection::HighestSeqno { authors_max };
+            }
             "gossipsub.score" => self.gossipsub.router.score = None,
             "gossipsub.iwant_retransmissions_max" => {
                 self.gossipsub.router.iwant_retransmissions_max = u8::MAX;
@@ -158,6 +177,7 @@ impl Settings {
         match name {
             "inbound_upgrades_max" => limits.inbound_upgrades_max = number,
             "inbound_upgrades_per_ip_max" => limits.inbound_upgrades_per_ip_max = number,
+            "descriptors_max" => limits.descriptors_max = number.into(),
             "inbound_connections_max" => limits.inbound_connections_max = number.into(),
             "connections_max" => limits.connections_max = number.into(),
             "connections_per_peer_max" => limits.connections_per_peer_max = number,

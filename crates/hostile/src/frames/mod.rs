@@ -1,6 +1,7 @@
 //! Frames of each layer, by hand: the encoders of peerkit refuse to write what these write.
 
 pub mod identify;
+pub mod keys;
 pub mod mplex;
 pub mod multistream;
 pub mod noise;

@@ -1,6 +1,15 @@
 //! The scenarios, one table for each layer.
 
+pub mod faults;
+pub mod floodsub;
+pub mod gossipsub;
+pub mod identify;
+pub mod identity;
 pub mod mplex;
+pub mod multistream;
+pub mod noise;
+pub mod ping;
+pub mod swarm;
 pub mod upgrade;
 pub mod yamux;
 
@@ -8,8 +17,19 @@ use crate::scenario::Scenario;
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [upgrade::table(), mplex::table(), yamux::table()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let tables = [
+        upgrade::table(),
+        multistream::table(),
+        noise::table(),
+        identity::table(),
+        mplex::table(),
+        yamux::table(),
+        swarm::table(),
+        identify::table(),
+        ping::table(),
+        floodsub::table(),
+        gossipsub::table(),
+        faults::table(),
+    ];
+    tables.into_iter().flatten().collect()
 }

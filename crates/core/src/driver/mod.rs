@@ -8,6 +8,8 @@
 //! One task per connection moves the bytes. It holds the lock while the machine
 //! works, never during a system call, the cipher, or while waking others.
 
+mod alarm;
+mod buffers;
 mod shared;
 mod stream;
 mod task;

@@ -1,21 +1,24 @@
 //! The task that moves a connection's bytes.
 
 use std::{
-    io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{AsyncRead, AsyncWrite, future::poll_fn};
 use smallvec::SmallVec;
 
-use super::{DriverConfig, shared::Shared};
+use super::{
+    DriverConfig,
+    alarm::Alarm,
+    buffers::{Inbound, Outbound, READ_MIN},
+    shared::Shared,
+};
 use crate::{
-    Batch, ChannelParts, CloseReason, ConnectionError, Fault, Io, Preamble, Records, Timer,
-    runtime::FAR_AWAY,
+    Batch, ChannelParts, CloseReason, ConnectionError, Fault, Io, Records, runtime::FAR_AWAY,
 };
 
 pub(super) struct Driver {
@@ -32,41 +35,6 @@ pub(super) struct Driver {
     confirm_by: Option<Instant>,
     /// Others had their turn since the application's news came.
     gathered: bool,
-}
-
-/// Bytes on their way to the socket.
-struct Outbound {
-    /// What the handshake left unsent; goes out together with the first batch.
-    leading: BytesMut,
-    batch: Batch,
-    unflushed: bool,
-    /// The socket takes nothing at present.
-    blocked: bool,
-    stall: Option<Stall>,
-}
-
-/// The remote takes less than is to be sent; it is over when it has taken enough, or everything.
-struct Stall {
-    since: Instant,
-    /// Bytes that it has taken meanwhile.
-    taken: usize,
-}
-
-/// Bytes on their way from the socket.
-struct Inbound {
-    raw: BytesMut,
-    /// How much to read next; adapts to how much comes.
-    read_size: usize,
-    preamble: Option<Box<dyn Preamble>>,
-    /// Payload that waits for the preamble to be complete.
-    early: BytesMut,
-}
-
-/// A timer that is touched as seldom as possible.
-struct Alarm {
-    timer: Pin<Box<dyn Timer>>,
-    /// When it fires; `None` once it has fired.
-    armed: Option<Instant>,
 }
 
 impl Driver {
@@ -379,145 +347,6 @@ enum Progress {
     Yield,
 }
 
-impl Outbound {
-    fn is_empty(&self) -> bool {
-        self.leading.is_empty() && self.batch.unsent().is_empty()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, io: &mut dyn Io) -> Poll<io::Result<usize>> {
-        let batch = self.batch.unsent();
-        let written = if self.leading.is_empty() {
-            ready!(Pin::new(io).poll_write(cx, batch))?
-        } else {
-            let slices = [IoSlice::new(&self.leading), IoSlice::new(batch)];
-            ready!(Pin::new(io).poll_write_vectored(cx, &slices))?
-        };
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    fn block(&mut self, now: Instant) {
-        self.blocked = true;
-        self.stall.get_or_insert(Stall {
-            since: now,
-            taken: 0,
-        });
-    }
-
-    /// A stall goes on until at least `enough` was taken: one byte now and then does not end it.
-    fn advance(&mut self, written: usize, enough: usize) {
-        self.blocked = false;
-        self.unflushed = true;
-        if let Some(stall) = &mut self.stall {
-            stall.taken = stall.taken.saturating_add(written);
-        }
-        self.stall.take_if(|stall| stall.taken >= enough.max(1));
-        let leading = written.min(self.leading.len());
-        self.leading.advance(leading);
-        self.batch.advance(written - leading);
-    }
-}
-
-impl Inbound {
-    fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut dyn Io,
-        max: usize,
-    ) -> Poll<io::Result<usize>> {
-        if self.raw.is_empty() && self.read_size == READ_MIN {
-            return self.poll_first(cx, io, max);
-        }
-        let filled = self.raw.len();
-        self.raw.resize(filled + self.read_size, 0);
-        let outcome = Pin::new(io).poll_read(cx, &mut self.raw[filled..]);
-        let read = match &outcome {
-            Poll::Ready(Ok(read)) => *read,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
-        };
-        self.raw.truncate(filled + read);
-        self.adapt(read, max);
-        outcome
-    }
-
-    /// Reads into the stack, since little is to be expected: what waits for little holds no buffer.
-    fn poll_first(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut dyn Io,
-        max: usize,
-    ) -> Poll<io::Result<usize>> {
-        let mut scratch = [0; READ_MIN];
-        let read = ready!(Pin::new(io).poll_read(cx, &mut scratch))?;
-        self.raw = BytesMut::from(&scratch[..read]);
-        self.adapt(read, max);
-        Poll::Ready(Ok(read))
-    }
-
-    /// Doubles the next read when this one was full, halves it when nothing came.
-    fn adapt(&mut self, read: usize, max: usize) {
-        if read == self.read_size {
-            self.read_size = (self.read_size * 2).min(max.max(READ_MIN));
-        } else if read == 0 {
-            self.read_size = (self.read_size / 2).max(READ_MIN);
-        }
-    }
-
-    fn release(&mut self) {
-        if self.raw.is_empty() {
-            self.raw = BytesMut::new();
-            self.read_size = READ_MIN;
-        }
-    }
-
-    /// Feeds the preamble; what lies behind it is returned once it is complete.
-    fn pass_preamble(&mut self, payload: BytesMut) -> Result<Option<Bytes>, ConnectionError> {
-        let Some(preamble) = &mut self.preamble else {
-            return Ok(Some(payload.freeze()));
-        };
-        self.early.unsplit(payload);
-        match preamble.handle_read(&mut self.early) {
-            Poll::Pending => Ok(None),
-            Poll::Ready(outcome) => {
-                self.preamble = None;
-                outcome?;
-                Ok(Some(self.early.split().freeze()))
-            }
-        }
-    }
-}
-
-impl Alarm {
-    /// Ready when `at` has come. A timer that is set too early is left alone, since
-    /// deadlines move later all the time: it is set again when it fires.
-    fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>, now: Instant) -> Poll<()> {
-        let Some(wanted) = at else {
-            return Poll::Pending;
-        };
-        if wanted <= now {
-            return Poll::Ready(());
-        }
-        if self.armed.is_none_or(|armed| armed > wanted) {
-            self.arm(wanted);
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if self.armed == Some(wanted) {
-                self.armed = None;
-                return Poll::Ready(());
-            }
-            self.arm(wanted);
-        }
-        Poll::Pending
-    }
-
-    fn arm(&mut self, at: Instant) {
-        self.timer.as_mut().reset(at);
-        self.armed = Some(at);
-    }
-}
-
 /// A deadline; one that a clock can't express is replaced by one that is far away.
 fn deadline(since: Instant, limit: Duration) -> Instant {
     since.checked_add(limit).unwrap_or(since + FAR_AWAY)
@@ -528,9 +357,6 @@ const BUDGET: usize = 16;
 
 /// Bytes that are received before others get their turn: they are to find them in the cache.
 const RECEIVED_MAX: usize = 256 * 1024;
-
-/// The smallest read from a socket.
-const READ_MIN: usize = 2048;
 
 /// Bytes of buffers that an idle connection may keep.
 const QUIET_MAX: usize = 1024;

@@ -14,6 +14,8 @@
 //! sends the proposal, a writer that closes and waits for the answer), and may give up
 //! at any time. So everybody leaves a waker here, and what the muxer gets wakes them all.
 
+mod retry;
+
 use std::{
     io,
     pin::Pin,
@@ -23,14 +25,14 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{FutureExt, future::BoxFuture, task::AtomicWaker};
+use futures::{FutureExt, task::AtomicWaker};
 use peerkit_core::{
-    ConnectionError, MuxedStream, NegotiationError, ProtocolId, ResetCode, Runtime, StreamError,
-    Timer,
+    MuxedStream, NegotiationError, ProtocolId, ResetCode, Runtime, StreamError, Timer,
 };
 use peerkit_multistream::Dialer;
 
-use crate::{connections::Entry, inbound::write_all, inner::Inner};
+use self::retry::{REPLAY_MAX, Retry, is_refusal, refusal, reset_code};
+use crate::{connections::Entry, inner::Inner};
 
 /// What is left to do at the beginning of a stream.
 pub(crate) struct Opening {
@@ -64,19 +66,6 @@ struct Answer {
     limit: Duration,
     timer: Option<Pin<Box<dyn Timer>>>,
 }
-
-/// What it takes to begin again on another connection.
-struct Retry {
-    inner: Arc<Inner>,
-    entry: Arc<Entry>,
-    proposal: Bytes,
-    /// What the application has written so far.
-    written: BytesMut,
-    confirmed: Option<BoxFuture<'static, Result<(), ConnectionError>>>,
-    reopening: Option<Reopening>,
-}
-
-type Reopening = BoxFuture<'static, Result<Arc<dyn MuxedStream>, StreamError>>;
 
 impl Waiting {
     pub(crate) fn wake_all(&self) {
@@ -467,67 +456,5 @@ impl Answer {
     }
 }
 
-impl Retry {
-    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
-        let entry = self.entry.clone();
-        let confirmed = self
-            .confirmed
-            .get_or_insert_with(|| async move { entry.connection.confirmed().await }.boxed());
-        confirmed.poll_unpin(cx)
-    }
-
-    /// Dials again without sending ahead, opens a stream and writes once more what was written.
-    fn reopen(&mut self, refusal: ConnectionError) {
-        if self.reopening.is_some() {
-            return;
-        }
-        let peer = self.entry.info.remote_peer;
-        self.inner.remember_careful(peer);
-        let inner = self.inner.clone();
-        let addr = self.entry.info.remote_addr.clone();
-        let mut bytes = BytesMut::from(&self.proposal[..]);
-        bytes.unsplit(std::mem::take(&mut self.written));
-        let reopening = async move {
-            let second = inner.open_again((peer, addr).into(), refusal).await?;
-            write_all(second.as_ref(), &bytes)
-                .await
-                .map_err(into_stream_error)?;
-            Ok(second)
-        };
-        self.reopening = Some(reopening.boxed());
-    }
-}
-
-fn is_refusal(error: &ConnectionError) -> bool {
-    matches!(error, ConnectionError::Negotiation(_))
-}
-
-fn refusal(error: &io::Error) -> Option<ConnectionError> {
-    match stream_error(error) {
-        Some(StreamError::Connection(error)) if is_refusal(error) => Some(error.clone()),
-        _ => None,
-    }
-}
-
-fn reset_code(error: &io::Error) -> Option<ResetCode> {
-    match stream_error(error) {
-        Some(StreamError::ResetByRemote(code)) => Some(*code),
-        _ => None,
-    }
-}
-
-fn stream_error(error: &io::Error) -> Option<&StreamError> {
-    error.get_ref()?.downcast_ref()
-}
-
-fn into_stream_error(error: io::Error) -> StreamError {
-    stream_error(&error)
-        .cloned()
-        .unwrap_or_else(|| StreamError::Connection(error.into()))
-}
-
 /// Data that travels in one piece with the proposal.
 const TOGETHER_MAX: usize = 16 * 1024;
-
-/// Bytes that are kept for a replay; more are written only once the connection is confirmed.
-const REPLAY_MAX: usize = 64 * 1024;

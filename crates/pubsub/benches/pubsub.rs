@@ -56,6 +56,14 @@ fn verify(bencher: Bencher, size: usize) {
     bencher.bench(|| verifier.verify(black_box(&message)).unwrap());
 }
 
+/// The same for eight that are checked together.
+#[divan::bench]
+fn verify_eight(bencher: Bencher) {
+    let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 16);
+    let messages = [(); 8].map(|()| message(256));
+    bencher.bench(|| verifier.verify_all(black_box(&messages)));
+}
+
 /// What is checked before a message is known to be new: no signature.
 #[divan::bench]
 fn verify_form(bencher: Bencher) {

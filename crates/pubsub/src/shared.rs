@@ -12,7 +12,8 @@ use peerkit_core::{Multiaddr, PeerId, ProtocolId, Runtime, lock, with_deadline};
 use peerkit_swarm::{EventBus, Host, WeakHost};
 
 use crate::{
-    Message, MessageId, PubsubConfig, PubsubEvent, RejectReason, Router, Topic, Verdict,
+    InvalidMessage, Message, MessageId, PubsubConfig, PubsubEvent, RejectReason, Router, Topic,
+    Verdict,
     core::{Core, Effects, PeerEntry},
     link,
     peer::Peer,
@@ -144,8 +145,15 @@ impl<R: Router> Shared<R> {
             let count = effects.candidates.len().min(CHECKS_MAX);
             let mut judged = Vec::with_capacity(count);
             let batch: Vec<_> = effects.candidates.drain(..count).collect();
+            let unverified = batch.iter().filter(|candidate| candidate.unverified);
+            let unverified = unverified.map(|candidate| &*candidate.message);
+            let mut signatures = self.verifier.verify_all(unverified).into_iter();
             for candidate in batch {
-                judged.extend(self.judge(candidate, effects));
+                let signature = match candidate.unverified {
+                    true => signatures.next().expect("each has an outcome"),
+                    false => Ok(()),
+                };
+                judged.extend(self.judge(candidate, signature, effects));
             }
             self.give(judged, effects);
             self.settle_but_candidates(effects);
@@ -156,10 +164,13 @@ impl<R: Router> Shared<R> {
     }
 
     /// The verdict on a candidate, if it is there at once; otherwise it follows.
-    fn judge(self: &Arc<Self>, candidate: Candidate, effects: &mut Effects) -> Option<Judged> {
-        if candidate.unverified
-            && let Err(error) = self.verifier.verify(&candidate.message)
-        {
+    fn judge(
+        self: &Arc<Self>,
+        candidate: Candidate,
+        signature: Result<(), InvalidMessage>,
+        effects: &mut Effects,
+    ) -> Option<Judged> {
+        if let Err(error) = signature {
             effects.reject(
                 &candidate.id,
                 &candidate.message,

@@ -1,5 +1,6 @@
 //! Who has written a message: signing and checking.
 
+mod ed25519;
 mod signer;
 #[cfg(test)]
 mod tests;

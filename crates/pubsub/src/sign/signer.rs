@@ -29,7 +29,7 @@ pub(super) struct Identity {
     keypair: Keypair,
     pub(super) from: Bytes,
     /// Present when the peer id does not contain it.
-    key: Option<Bytes>,
+    pub(super) key: Option<Bytes>,
 }
 
 impl MessageSigner {

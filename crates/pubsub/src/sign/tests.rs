@@ -248,3 +248,72 @@ fn only_the_last_authors_keys_are_remembered() {
     let keys = lock(&verifier.keys);
     assert_eq!((keys.known.len(), keys.order.len()), (2, 2));
 }
+
+/// Messages of one author.
+fn numbered(keypair: &Keypair, count: usize) -> Vec<Message> {
+    let signer = MessageSigner::new(keypair, SignaturePolicy::StrictSign, 7);
+    let messages = (0..count).map(|_| signer.message(&Topic::from("news"), b"data"));
+    messages.map(Result::unwrap).collect()
+}
+
+#[test]
+fn messages_of_busy_authors_are_judged_like_all_others() {
+    let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 10);
+    for keypair in keypairs() {
+        let messages = numbered(&keypair, 20);
+        for message in &messages {
+            assert_eq!(verifier.verify(message), Ok(()));
+        }
+        let mut forged = messages[0].clone();
+        forged.data = Bytes::from_static(b"other");
+        let mut short = messages[1].clone();
+        short.signature = Some(Bytes::from_static(&[1; 63]));
+        let mut unsigned = messages[2].clone();
+        unsigned.signature = None;
+        let mixed = [
+            messages[3].clone(),
+            rewritten(forged),
+            rewritten(short),
+            messages[4].clone(),
+            rewritten(unsigned),
+            signed(&Keypair::generate_ed25519()),
+        ];
+        let (bad, none) = (InvalidMessage::BadSignature, InvalidMessage::NoSignature);
+        let expected = [Ok(()), Err(bad), Err(bad), Ok(()), Err(none), Ok(())];
+        assert_eq!(verifier.verify_all(&mixed), expected);
+        assert_eq!(mixed.each_ref().map(|it| verifier.verify(it)), expected);
+    }
+    // Only with Ed25519 is there something to prepare.
+    assert_eq!(lock(&verifier.keys).busy.len(), 1);
+}
+
+#[test]
+fn a_busy_authors_messages_are_not_those_of_another_key() {
+    let (author, other) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+    let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 10);
+    for message in numbered(&author, 20) {
+        assert_eq!(verifier.verify(&message), Ok(()));
+    }
+    let mut identity = Identity::new(&other);
+    identity.from = author.public().to_peer_id().to_bytes().into();
+    let topic = Topic::from("news");
+    let forged = identity.message(&topic, b"data", 8).unwrap();
+    let bad = Err(InvalidMessage::BadSignature);
+    assert_eq!(verifier.verify(&forged), bad);
+    identity.key = Some(other.public().encode_protobuf().into());
+    let forged = identity.message(&topic, b"data", 8).unwrap();
+    let foreign = Err(InvalidMessage::ForeignKey);
+    assert_eq!(verifier.verify(&forged), foreign);
+}
+
+#[test]
+fn only_so_many_authors_are_busy() {
+    let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 70);
+    for _ in 0..80 {
+        for message in numbered(&Keypair::generate_ed25519(), 8) {
+            assert_eq!(verifier.verify(&message), Ok(()));
+        }
+    }
+    let keys = lock(&verifier.keys);
+    assert_eq!((keys.known.len(), keys.busy.len()), (70, 64));
+}

@@ -7,10 +7,15 @@ use std::{
 
 use peerkit_core::{PeerId, PublicKey, lock};
 
-use super::{InvalidMessage, PREFIX, SIGNATURE_MAX, SignaturePolicy, inlined_key};
+use super::{
+    InvalidMessage, PREFIX, SIGNATURE_MAX, SignaturePolicy,
+    ed25519::{self, Author, Claim},
+    inlined_key,
+};
 use crate::{Message, codec::wire::Reader};
 
-/// Checks others' messages against the policy. Remembers the keys of the last authors.
+/// Checks others' messages against the policy. Remembers the keys of the last authors, and more (some 11 kB) of up to
+/// 64 of those who write often, whose signatures take less time then.
 #[derive(Debug)]
 pub struct MessageVerifier {
     policy: SignaturePolicy,
@@ -26,6 +31,7 @@ impl MessageVerifier {
                 capacity: keys_max.max(1),
                 known: HashMap::new(),
                 order: VecDeque::new(),
+                busy: VecDeque::new(),
             }),
         }
     }
@@ -42,25 +48,67 @@ impl MessageVerifier {
         }
     }
 
-    /// The whole check. Takes some 50 microseconds when it comes to a signature.
+    /// The whole check. Takes 20 to 50 microseconds when it comes to a signature.
     pub fn verify(&self, message: &Message) -> Result<(), InvalidMessage> {
+        self.verify_all([message])
+            .pop()
+            .expect("one message has one outcome")
+    }
+
+    /// The whole check of several messages, in their order; takes less time for each than one alone. The outcomes
+    /// don't depend on what is checked together.
+    pub fn verify_all<'a>(
+        &self,
+        messages: impl IntoIterator<Item = &'a Message>,
+    ) -> Vec<Result<(), InvalidMessage>> {
+        let begun = messages.into_iter().map(|message| self.begin(message));
+        let begun: Vec<_> = begun.collect();
+        let claims = begun
+            .iter()
+            .filter_map(|begun| begun.as_ref().ok()?.as_ref());
+        let mut good = ed25519::check(claims);
+        let outcomes = begun.iter().map(|begun| match begun {
+            Err(error) => Err(*error),
+            Ok(Some(_)) if good.next() != Some(true) => Err(InvalidMessage::BadSignature),
+            Ok(_) => Ok(()),
+        });
+        outcomes.collect()
+    }
+
+    /// Checks all but a signature that takes less time together with others.
+    fn begin(&self, message: &Message) -> Result<Option<Claim>, InvalidMessage> {
         if let Some(outcome) = self.verify_form(message) {
-            return outcome;
+            return outcome.map(|()| None);
         }
         let from = message.from.as_deref().ok_or(InvalidMessage::NoAuthor)?;
         let signature = message.signature.as_deref();
         let signature = signature.ok_or(InvalidMessage::NoSignature)?;
+        let signed = signed_bytes(message)?;
         let known = lock(&self.keys).known.get(from).cloned();
-        let key = match (known, message.key.as_deref()) {
-            (Some(key), None) => key,
-            (Some(key), Some(named)) if key.encode_protobuf() == named => key,
-            (_, named) => Arc::new(author_key(from, named)?),
+        let known = known.filter(|known| known.is_named(message.key.as_deref()));
+        if let Some(author) = known.as_ref().and_then(|known| known.busy.as_ref()) {
+            let claim = author.claim(&signed, signature);
+            return claim.map(Some).ok_or(InvalidMessage::BadSignature);
+        }
+        let key = match known {
+            Some(known) => known.key,
+            None => Arc::new(author_key(from, message.key.as_deref())?),
         };
-        if !key.verify(&signed_bytes(message)?, signature) {
+        if !key.verify(&signed, signature) {
             return Err(InvalidMessage::BadSignature);
         }
-        lock(&self.keys).remember(from, &key);
-        Ok(())
+        self.remember(from, &key);
+        Ok(None)
+    }
+
+    fn remember(&self, from: &[u8], key: &Arc<PublicKey>) {
+        if !lock(&self.keys).remember(from, key) {
+            return;
+        }
+        let ed25519 = PublicKey::clone(key).try_into_ed25519().ok();
+        if let Some(author) = ed25519.and_then(|key| Author::new(key.to_bytes())) {
+            lock(&self.keys).set_busy(from, author);
+        }
     }
 }
 
@@ -68,24 +116,72 @@ impl MessageVerifier {
 #[derive(Debug)]
 pub(super) struct Keys {
     capacity: usize,
-    pub(super) known: HashMap<Box<[u8]>, Arc<PublicKey>>,
+    pub(super) known: HashMap<Box<[u8]>, Known>,
     pub(super) order: VecDeque<Box<[u8]>>,
+    /// Those who have written often, in the order in which that was found out.
+    pub(super) busy: VecDeque<Box<[u8]>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    key: Arc<PublicKey>,
+    /// Good signatures before it was busy.
+    good: u32,
+    busy: Option<Arc<Author>>,
+}
+
+impl Known {
+    /// Whether the key in a message, if there is one, is this.
+    fn is_named(&self, named: Option<&[u8]>) -> bool {
+        named.is_none_or(|named| self.key.encode_protobuf() == named)
+    }
 }
 
 impl Keys {
-    fn remember(&mut self, author: &[u8], key: &Arc<PublicKey>) {
-        if self.known.contains_key(author) {
-            return;
+    /// Notes a good signature; true if it makes the author a busy one.
+    fn remember(&mut self, author: &[u8], key: &Arc<PublicKey>) -> bool {
+        if let Some(known) = self.known.get_mut(author) {
+            known.good = known.good.saturating_add(1);
+            return known.good == BUSY_FROM;
         }
         while self.order.len() >= self.capacity {
             if let Some(oldest) = self.order.pop_front() {
                 self.known.remove(&oldest);
+                self.busy.retain(|it| *it != oldest);
             }
         }
         self.order.push_back(author.into());
-        self.known.insert(author.into(), key.clone());
+        let known = Known {
+            key: key.clone(),
+            good: 1,
+            busy: None,
+        };
+        self.known.insert(author.into(), known);
+        false
+    }
+
+    fn set_busy(&mut self, author: &[u8], busy: Arc<Author>) {
+        let Some(known) = self.known.get_mut(author) else {
+            return;
+        };
+        if known.busy.replace(busy).is_some() {
+            return;
+        }
+        self.busy.push_back(author.into());
+        while self.busy.len() > BUSY_MAX {
+            let oldest = self.busy.pop_front();
+            if let Some(known) = oldest.and_then(|oldest| self.known.get_mut(&oldest)) {
+                known.busy = None;
+                known.good = 0;
+            }
+        }
     }
 }
+
+/// Signatures after which an author is worth the time of two more.
+const BUSY_FROM: u32 = 8;
+/// Authors for whom there is so much memory.
+const BUSY_MAX: usize = 64;
 
 fn check_anonymous(message: &Message) -> Result<(), InvalidMessage> {
     let fields = [

@@ -5,8 +5,7 @@ use std::{sync::LazyLock, task::Poll};
 use bytes::BytesMut;
 use futures::FutureExt;
 use peerkit_core::{
-    Handshake, Keypair, ProtocolId, Records as _, Role, Secured, SecurityError, SecurityUpgrade,
-    Wire,
+    Handshake, ProtocolId, Records as _, Role, Secured, SecurityError, SecurityUpgrade, Wire,
 };
 use peerkit_noise::{
     Noise, NoiseRecords,
@@ -254,7 +253,7 @@ mod tests {
 
     /// Identity key, its signature of the static key, muxers: the message of the specification.
     fn honest_payload() -> Vec<u8> {
-        let identity: &Keypair = keypair(ATTACKER);
+        let identity = keypair(ATTACKER);
         let signed = [b"noise-libp2p-static-key:", &static_key(1).public()[..]].concat();
         let signature = identity.sign(&signed).expect("Ed25519 keys can sign");
         let key = identity.public().encode_protobuf();

@@ -6,38 +6,25 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{PORT, secs, sleep};
-use futures::{AsyncReadExt, AsyncWriteExt};
-use peerkit::{Host, Multiaddr, Stream, core::multiaddr::Protocol};
+use common::{
+    PORT,
+    echo::{echo, serve},
+    secs, sleep,
+};
+use peerkit::{Host, Multiaddr, core::multiaddr::Protocol};
 use peerkit_core::Runtime;
 use peerkit_sim::{HostId, NatConfig, NatId, Sim, SimRuntime, Unsolicited};
-
-const ECHO: &str = "/echo/1.0.0";
 
 async fn node(runtime: SimRuntime) -> Host {
     let listen = multiaddr(runtime.host().ipv4(), PORT);
     let host = Host::builder().runtime(runtime).listen_on(listen);
     let host = host.build().await.unwrap();
-    host.set_stream_handler(ECHO, |stream: Stream| async move {
-        futures::io::copy(&stream, &mut &stream).await.map(drop)
-    });
+    serve(&host);
     host
 }
 
 fn multiaddr(ip: IpAddr, port: u16) -> Multiaddr {
     Multiaddr::empty().with(ip.into()).with(Protocol::Tcp(port))
-}
-
-async fn echo(host: &Host, addr: &Multiaddr) -> bool {
-    let exchange = async {
-        let mut stream = host.open_stream(addr, ECHO).await.ok()?;
-        stream.write_all(b"hello").await.ok()?;
-        stream.close().await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer == "hello")
-    };
-    exchange.await.unwrap_or(false)
 }
 
 /// Two hosts behind boxes of their own, and one that everybody reaches.

@@ -10,37 +10,24 @@ use std::{
     time::Duration,
 };
 
-use common::{ms, secs, sleep};
+use common::{
+    echo::{ECHO, echo, serve},
+    ms, secs, sleep,
+};
 use futures::{AsyncReadExt, AsyncWriteExt};
-use peerkit::{Host, Keypair, Multiaddr, Stream, core::lock};
+use peerkit::{Host, Keypair, Multiaddr, core::lock};
 use peerkit_sim::{HostId, Node, Sim, SimRuntime, Stats};
-
-const ECHO: &str = "/echo/1.0.0";
 
 /// A node that listens on port 4001 of its host and echoes.
 async fn host(runtime: SimRuntime) -> Host {
     let listen = Host::builder().listen_on(multiaddr(runtime.host()));
     let host = listen.runtime(runtime).build().await.unwrap();
-    host.set_stream_handler(ECHO, |stream: Stream| async move {
-        futures::io::copy(&stream, &mut &stream).await.map(drop)
-    });
+    serve(&host);
     host
 }
 
 fn multiaddr(host: HostId) -> Multiaddr {
     format!("/ip4/{}/tcp/4001", host.ipv4()).parse().unwrap()
-}
-
-async fn echo(host: &Host, addr: &Multiaddr) -> bool {
-    let exchange = async {
-        let mut stream = host.open_stream(addr, ECHO).await.ok()?;
-        stream.write_all(b"hello").await.ok()?;
-        stream.close().await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        Some(answer == "hello")
-    };
-    exchange.await.unwrap_or(false)
 }
 
 #[test]
@@ -245,9 +232,7 @@ fn a_host_that_crashed_is_reached_again_once_it_has_restarted() {
                 .identity(Keypair::ed25519_from_bytes(key).unwrap())
                 .listen_on(multiaddr(runtime.host()));
             let host = node.runtime(runtime.clone()).build().await.unwrap();
-            host.set_stream_handler(ECHO, |stream: Stream| async move {
-                futures::io::copy(&stream, &mut &stream).await.map(drop)
-            });
+            serve(&host);
             loop {
                 sleep(&runtime, secs(3600)).await;
             }

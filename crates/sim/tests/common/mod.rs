@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod echo;
+
 use std::{future::poll_fn, io, net::SocketAddr, time::Duration};
 
 use peerkit_core::{Io, Network, Runtime, TcpConnection, TcpListener, TcpOptions, sleep_until};

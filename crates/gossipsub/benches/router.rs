@@ -70,7 +70,7 @@ impl Node {
         let now = Instant::now();
         let config = Config {
             mesh_target: MESH,
-            mesh_low: MESH - 2,
+            mesh_low: MESH,
             ..Config::default()
         };
         let ids = MessageIdFn::default();

@@ -49,10 +49,8 @@ fn optimistic(bencher: Bencher) {
 }
 
 fn protocols(count: usize) -> Vec<ProtocolId> {
-    let name = |number| format!("/benchmark/{number}.0.0");
-    (0..count)
-        .map(|number| ProtocolId::new(name(number)).unwrap())
-        .collect()
+    let name = |number| ProtocolId::try_from(format!("/benchmark/{number}.0.0"));
+    (0..count).map(|number| name(number).unwrap()).collect()
 }
 
 fn negotiate(proposed: &[ProtocolId], supported: &Arc<[ProtocolId]>) -> ProtocolId {

@@ -26,7 +26,7 @@ pub(crate) fn draw(path: &Path, runs: &[(Run, Duration)]) -> io::Result<()> {
         plan.bandwidth / 1_000_000,
         plan.seed
     );
-    // IDONTWANT changes little in these.
+    // These hardly depend on IDONTWANT.
     let by_default = || {
         runs.iter()
             .filter(|run| run.plan.idontwant == Idontwant::On)
@@ -35,11 +35,13 @@ pub(crate) fn draw(path: &Path, runs: &[(Run, Duration)]) -> io::Result<()> {
         latencies(by_default().copied()),
         deliveries(first),
         meshes(first),
-        traffic("Bytes that a node sends in a second, in kB", &runs, |run| {
-            run.bytes_per_second / 1000.0
-        }),
         traffic(
-            "Copies of each message that a node receives",
+            "kB that a node sends in a second, with IDONTWANT off and on",
+            &runs,
+            |run| run.bytes_per_second / 1000.0,
+        ),
+        traffic(
+            "Copies of a message that a node receives, with IDONTWANT off and on",
             &runs,
             |run| run.copies,
         ),
@@ -59,7 +61,7 @@ pub(crate) fn draw_partition(path: &Path, run: &partition::Run) -> io::Result<()
         reached(&run.log, plan.nodes),
         last_arrivals(&run.log, plan.nodes),
         latency_chart(
-            "Arrivals of what was published since the heal, by their latency: %",
+            "Arrivals by their latency: % that took no longer",
             &[("since the heal", &run.healed)],
         ),
     ];
@@ -80,12 +82,10 @@ fn latency_chart(title: &str, runs: &[(&'static str, &Figures)]) -> Chart {
         .iter()
         .map(|(name, figures)| Layer::Line(distribution(name, figures)))
         .collect();
-    if let Some((_, last)) = runs.last() {
-        for (share, name) in [(0.5, "median"), (0.99, "99 %")] {
-            let at = last.latency(share).map_or(0.0, millis);
-            let label = format!("{name} {at:.0} ms");
-            layers.push(Layer::Mark { at, label });
-        }
+    for (name, figures) in runs {
+        let at = figures.latency(0.99).map_or(0.0, millis);
+        let label = format!("{name}: 99 % in {at:.0} ms");
+        layers.push(Layer::Mark { at, label });
     }
     Chart {
         title: title.to_owned(),
@@ -171,10 +171,7 @@ fn traffic(title: &str, runs: &[&Run], value: fn(&Run) -> f64) -> Chart {
     sizes.dedup();
     let mut layers = Vec::new();
     let mut notes = Vec::new();
-    for (idontwant, name, left) in [
-        (Idontwant::Off, "without IDONTWANT", -0.3),
-        (Idontwant::On, "with IDONTWANT", 0.02),
-    ] {
+    for (idontwant, name, left) in [(Idontwant::Off, "off", -0.3), (Idontwant::On, "on", 0.02)] {
         let mut points = vec![(0.0, 0.0)];
         for run in runs.iter().filter(|run| run.plan.idontwant == idontwant) {
             let place = sizes.iter().position(|size| *size == run.plan.size);

@@ -164,14 +164,25 @@ class Growth:
         self.dialer = started(dial, "dial")
         resources.callback(ended, self.dialer)
         event(self.dialer.stdout.readline(), "ready")
-        self.name = f"{peer}: {connections} connections, {streams} streams before"
+        self.name = f"{peer}: {connections} connections, " + (
+            f"after {streams} streams" if streams else "the first streams")
         self.slices = {}
 
-    def measure(self, requests, concurrency):
+    def measure(self, kind):
+        requests, concurrency = kind
         self.dialer.stdin.write(f"{requests} {concurrency}\n".encode())
         self.dialer.stdin.flush()
         measured = event(self.dialer.stdout.readline(), "slice")
-        self.slices.setdefault((requests, concurrency), []).append(measured)
+        self.slices.setdefault(kind, []).append(measured)
+
+    def rest(self):
+        """CPU seconds of a second without requests, in each round."""
+        return [cpu(part) / part["seconds"] for part in self.slices[REST]]
+
+    def costs(self, kind):
+        """CPU microseconds of a request, in each round, without what rest would have cost."""
+        return [(cpu(part) - rest * part["seconds"]) * 1e6 / part["operations"]
+                for part, rest in zip(self.slices[kind], self.rest())]
 
 
 def growth(options):
@@ -185,39 +196,32 @@ def growth(options):
             with contextlib.ExitStack() as resources:
                 pairs = [Growth(peer, *size, resources) for size in group]
                 for number in range(options.rounds):
-                    for concurrency in (1, 64):
+                    for kind in (REST, (options.requests, 1), (options.requests, 64)):
                         for pair in pairs[::1 - 2 * (number % 2)]:
-                            pair.measure(options.requests, concurrency)
-                for pair in pairs:
-                    pair.measure(0, 0)
+                            pair.measure(kind)
                 growth_table(pairs)
 
 
 GROWING = ("peerkit", "peerkit-tokio")
 
+# No requests, none at a time: one second.
+REST = (0, 0)
+
 
 def growth_table(pairs):
-    kinds = sorted(pairs[0].slices)
-    print("\n| |" + "".join(
-        f" {concurrency} at a time: CPU µs each | ratio |" if requests else " at rest: CPU ms in a second |"
-        for requests, concurrency in kinds))
-    print("|---|" + "".join("---:|---:|" if requests else "---:|" for requests, _ in kinds))
+    """What connections cost at rest, which is pings, is shown, and taken off what requests cost."""
+    kinds = [kind for kind in pairs[0].slices if kind != REST]
+    print("\n| | at rest, CPU ms/s |" + "".join(
+        f" {concurrency} at a time: CPU µs each | ratio |" for _, concurrency in kinds))
+    print("|---|---:|" + "---:|---:|" * len(kinds))
     for pair in pairs:
-        cells = ""
-        for requests, concurrency in kinds:
-            costs, first = (slice_costs(of.slices[requests, concurrency]) for of in (pair, pairs[0]))
-            cells += f" {statistics.median(costs):.4g} |"
-            if requests:
-                # Each slice with its neighbour in time: what disturbs both cancels out.
-                ratio = statistics.median(cost / one for cost, one in zip(costs, first))
-                cells += f" {ratio:.3f} |"
+        cells = f" {statistics.median(pair.rest()) * 1e3:.3g} |"
+        for kind in kinds:
+            costs, first = pair.costs(kind), pairs[0].costs(kind)
+            # Each slice with its neighbour in time: what disturbs both cancels out.
+            ratio = statistics.median(cost / one for cost, one in zip(costs, first))
+            cells += f" {statistics.median(costs):.4g} | {ratio:.3f} |"
         print(f"| {pair.name} |{cells}", flush=True)
-
-
-def slice_costs(slices):
-    """Microseconds of each request; for a slice without any, milliseconds of each second."""
-    return [cpu(one) * 1e6 / one["operations"] if one["operations"] else cpu(one) * 1e3 / one["seconds"]
-            for one in slices]
 
 
 def supports(peer, case):

@@ -95,7 +95,9 @@ impl World {
             let at = usize::from(action >> 7);
             match action & 15 {
                 0 => self.open(at),
-                1 => self.accept(at),
+                1 => {
+                    self.accept(at);
+                }
                 2..=4 => {
                     let len = usize::from(input.u16());
                     self.write(at, input.byte(), len);
@@ -133,10 +135,11 @@ impl World {
         }
     }
 
-    fn accept(&mut self, at: usize) {
-        if let Some(id) = self.sides[at].machine.get().accept(self.now) {
-            self.sides[at].ends.push(End::new(id, None));
-        }
+    fn accept(&mut self, at: usize) -> bool {
+        let accepted = self.sides[at].machine.get().accept(self.now);
+        let ends = accepted.map(|id| End::new(id, None));
+        self.sides[at].ends.extend(ends);
+        accepted.is_some()
     }
 
     fn write(&mut self, at: usize, number: u8, len: usize) {
@@ -309,7 +312,7 @@ impl World {
             self.settle();
             let mut moved = false;
             for at in 0..2 {
-                self.accept(at);
+                moved |= self.accept(at);
                 for number in 0..self.sides[at].ends.len() {
                     let Ok(number) = u8::try_from(number) else {
                         break;

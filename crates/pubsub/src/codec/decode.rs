@@ -350,7 +350,8 @@ impl<'a> Decoding<'a> {
 
     fn extensions(&mut self, field: Field) -> Result<(), DecodeError> {
         let mut fields = self.fields(field.range()?);
-        let mut extensions = Extensions::default();
+        // Protobuf merges what stands there twice.
+        let mut extensions = self.control_mut().extensions.unwrap_or_default();
         while let Some(field) = fields.next_field()? {
             match field.number {
                 10 => extensions.partial_messages = field.varint()? != 0,
@@ -374,14 +375,28 @@ impl<'a> Decoding<'a> {
                 _ => {}
             }
         }
-        if let Some(topic) = self.topic(topic) {
-            self.out.rpc.partial = Some(Partial {
+        let before = self.out.rpc.partial.take();
+        let known = before.as_ref().filter(|_| topic.is_none());
+        let topic = match known.map(|before| before.topic.clone()) {
+            Some(known) => Some(known),
+            None => self.topic(topic),
+        };
+        self.out.rpc.partial = match (topic, before) {
+            (None, before) => before,
+            (Some(topic), None) => Some(Partial {
                 topic,
                 group: group.unwrap_or_default(),
                 message,
                 metadata,
-            });
-        }
+            }),
+            // Protobuf merges what stands there twice.
+            (Some(topic), Some(before)) => Some(Partial {
+                topic,
+                group: group.unwrap_or(before.group),
+                message: message.or(before.message),
+                metadata: metadata.or(before.metadata),
+            }),
+        };
         Ok(())
     }
 }

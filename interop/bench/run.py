@@ -21,6 +21,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")) / "release"
@@ -161,6 +162,7 @@ class Growth:
         address = resources.enter_context(listening(package, own))
         dial = [TARGET / package, "dial", *own, "--workload", "growth", "--timeout", "7200"]
         dial += ["--connections", str(connections), "--streams", str(streams), *address]
+        self.began = time.monotonic()
         self.dialer = started(dial, "dial")
         resources.callback(ended, self.dialer)
         event(self.dialer.stdout.readline(), "ready")
@@ -176,13 +178,12 @@ class Growth:
         self.slices.setdefault(kind, []).append(measured)
 
     def rest(self):
-        """CPU seconds of a second without requests, in each round."""
-        return [cpu(part) / part["seconds"] for part in self.slices[REST]]
+        """CPU milliseconds of a second without requests."""
+        return statistics.mean(cpu(part) * 1e3 / part["seconds"] for part in self.slices[REST])
 
     def costs(self, kind):
-        """CPU microseconds of a request, in each round, without what rest would have cost."""
-        return [(cpu(part) - rest * part["seconds"]) * 1e6 / part["operations"]
-                for part, rest in zip(self.slices[kind], self.rest())]
+        """CPU microseconds of a request, in each round."""
+        return [cpu(part) * 1e6 / part["operations"] for part in self.slices[kind]]
 
 
 def growth(options):
@@ -195,12 +196,29 @@ def growth(options):
         for group in groups:
             with contextlib.ExitStack() as resources:
                 pairs = [Growth(peer, *size, resources) for size in group]
-                for number in range(options.rounds):
-                    for kind in (REST, (options.requests, 1), (options.requests, 64)):
-                        for pair in pairs[::1 - 2 * (number % 2)]:
-                            pair.measure(kind)
+                measure_in_turns(pairs, options)
                 growth_table(pairs)
 
+
+def measure_in_turns(pairs, options):
+    """Requests are measured before connections are pinged for the first time; then what pings cost."""
+    quiet_until = pairs[-1].began + QUIET
+    for number in range(options.rounds):
+        if number and time.monotonic() > quiet_until:
+            print(f"only {number} rounds before the first pings", file=sys.stderr)
+            break
+        for kind in ((options.requests, 1), (2 * options.requests, 64)):
+            for pair in pairs[::1 - 2 * (number % 2)]:
+                pair.measure(kind)
+    if not options.quick:
+        time.sleep(max(0, pairs[-1].began + PINGS - time.monotonic()))
+    for _ in range(options.rounds):
+        for pair in pairs:
+            pair.measure(REST)
+
+
+# Seconds from a connection's last bytes until peerkit pings, less some; and until all have been pinged once.
+QUIET, PINGS = 28, 60
 
 GROWING = ("peerkit", "peerkit-tokio")
 
@@ -209,13 +227,12 @@ REST = (0, 0)
 
 
 def growth_table(pairs):
-    """What connections cost at rest, which is pings, is shown, and taken off what requests cost."""
     kinds = [kind for kind in pairs[0].slices if kind != REST]
     print("\n| | at rest, CPU ms/s |" + "".join(
         f" {concurrency} at a time: CPU µs each | ratio |" for _, concurrency in kinds))
     print("|---|---:|" + "---:|---:|" * len(kinds))
     for pair in pairs:
-        cells = f" {statistics.median(pair.rest()) * 1e3:.3g} |"
+        cells = f" {pair.rest():.3g} |"
         for kind in kinds:
             costs, first = pair.costs(kind), pairs[0].costs(kind)
             # Each slice with its neighbour in time: what disturbs both cancels out.
@@ -320,7 +337,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3, help="of a case that is bounded by time")
     parser.add_argument("--bytes", type=int, default=2**30, help="of a bulk case")
     parser.add_argument("--connections", type=int, default=1000, help="of the idle case")
-    parser.add_argument("--requests", type=int, default=5000, help="of a slice of --growth")
+    parser.add_argument("--requests", type=int, default=2000, help="of a slice of --growth")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results" / "latest.json")

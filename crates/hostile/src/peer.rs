@@ -30,6 +30,7 @@ use crate::{
     dial,
     frames::yamux::{self, Frame},
     measure,
+    node::Node,
 };
 
 /// Whether a peer reads what it is sent.
@@ -207,6 +208,23 @@ impl Puppet {
     pub async fn connect(&self) -> Result<()> {
         self.host.connect(self.victim.clone()).await?;
         Ok(())
+    }
+
+    /// Connects, and waits until a victim of this process knows.
+    pub async fn meets(&self, node: &Node) -> Result<()> {
+        self.connect().await?;
+        let me = self.host.local_peer();
+        let known = || node.host.is_connected(&me);
+        measure::until(Duration::from_secs(5), known).await;
+        Ok(())
+    }
+
+    /// Takes streams of a protocol and reads all that comes, as pubsub expects it before it listens.
+    pub fn hears(&self, protocol: &'static str) {
+        self.host
+            .set_stream_handler(protocol, |mut stream: Stream| async move {
+                dial::drain(&mut stream).await;
+            });
     }
 
     /// A stream for which the victim has agreed to the protocol, or is about to.

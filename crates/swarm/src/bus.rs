@@ -59,10 +59,15 @@ pub struct EventBus<E> {
     idle: InactiveReceiver<E>,
 }
 
+/// More places than any reader needs, in a few megabytes.
+const CAPACITY_MAX: usize = 1 << 16;
+
 impl<E: BusEvent> EventBus<E> {
-    /// A bus that holds so many events for a slow reader; at least one.
+    /// A bus that holds so many events for a slow reader; at least one, and at most 65,536, since
+    /// their places are there from the beginning.
     pub fn new(capacity: usize) -> Self {
-        let (mut sender, receiver) = async_broadcast::broadcast(capacity.max(1));
+        let capacity = capacity.clamp(1, CAPACITY_MAX);
+        let (mut sender, receiver) = async_broadcast::broadcast(capacity);
         sender.set_overflow(true);
         sender.set_await_active(false);
         Self {
@@ -216,6 +221,14 @@ mod tests {
     #[test]
     fn there_is_room_for_one_event_at_least() {
         let bus = EventBus::new(0);
+        let events = bus.subscribe();
+        bus.emit(Major(0));
+        assert_eq!(rest(&bus, events), [Major(0)]);
+    }
+
+    #[test]
+    fn the_largest_capacity_is_no_reason_to_panic() {
+        let bus = EventBus::new(usize::MAX);
         let events = bus.subscribe();
         bus.emit(Major(0));
         assert_eq!(rest(&bus, events), [Major(0)]);

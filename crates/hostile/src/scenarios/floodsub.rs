@@ -49,6 +49,7 @@ pub fn table() -> Vec<Scenario> {
                 let on = ["router=floodsub", "event_capacity=256"];
                 let node = Node::start(run.attack_or(on, off)).await?;
                 let puppet = Puppet::new(node.addr)?;
+                puppet.hears(FLOODSUB);
                 let mut stream = puppet.sends(FLOODSUB, &[0x81, 0x80, 0x40]).await?;
                 let ended = ends(&mut stream, Duration::from_secs(1)).await;
                 Ok(Findings::new()
@@ -124,6 +125,7 @@ async fn same_number(run: Run) -> Result<Findings> {
     let node = victim().await?;
     let mut heard = node.router.subscribe().await?;
     let puppet = Puppet::new(node.addr)?;
+    puppet.hears(FLOODSUB);
     let mut stream = puppet.stream(FLOODSUB).await?;
     for (data, seqno) in [("one", 7), ("other", run.attack_or(7, 8))] {
         let message = pubsub::honest(puppet.host.keypair(), TOPIC, data.as_bytes(), seqno);
@@ -149,6 +151,7 @@ async fn subscriptions(run: Run) -> Result<Findings> {
     let off = ["router=floodsub", "floodsub.topics_per_peer_max=max"];
     let node = Node::start(run.attack_or(on, off)).await?;
     let puppet = Puppet::new(node.addr)?;
+    puppet.hears(FLOODSUB);
     let mut stream = puppet.stream(FLOODSUB).await?;
     for round in 0..run.attack_or(10, 1) {
         let all: Vec<_> = (round * 80_000..(round + 1) * 80_000)
@@ -182,6 +185,7 @@ async fn forged(run: Run) -> Result<Findings> {
     let node = victim().await?;
     let mut heard = node.router.subscribe().await?;
     let puppet = Puppet::new(node.addr)?;
+    puppet.hears(FLOODSUB);
     let other = peerkit::Keypair::generate_ed25519();
     let honest = pubsub::honest(&other, TOPIC, b"truth", 7);
     let mut encoded = honest.encoded.to_vec();

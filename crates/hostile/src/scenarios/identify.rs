@@ -55,7 +55,7 @@ async fn asked(said: Vec<u8>) -> Result<(Node, Puppet, Result<Arc<Info>, Identif
     let node = Node::start([]).await?;
     let puppet = Puppet::new(node.addr)?;
     answers(&puppet, said);
-    puppet.connect().await?;
+    puppet.meets(&node).await?;
     let info = node
         .host
         .identify()
@@ -198,7 +198,7 @@ async fn lower_number(run: Run) -> Result<Findings> {
         match told.is_empty() {
             true => {
                 answers(&puppet, said);
-                puppet.connect().await?;
+                puppet.meets(&node).await?;
                 let info = node.host.identify().identify(me).await?;
                 told.push(info.signed_record.as_ref().map_or(0, PeerRecord::seq));
             }
@@ -231,7 +231,7 @@ async fn never_answered(run: Run) -> Result<Findings> {
             futures::future::pending::<()>().await;
             drop(stream);
         });
-    puppet.connect().await?;
+    puppet.meets(&node).await?;
     let from = Instant::now();
     let asking = node.host.identify().identify(puppet.host.local_peer());
     let asking = measure::within(limit, asking);
@@ -274,7 +274,7 @@ async fn push_flood(run: Run) -> Result<Findings> {
     let node = Node::start(run.changes(&["identify.push_burst=max"])).await?;
     let puppet = Puppet::new(node.addr)?;
     answers(&puppet, honest_answer());
-    puppet.connect().await?;
+    puppet.meets(&node).await?;
     let mut taken = 0;
     for number in 0..200 {
         let said = message(&[(AGENT, format!("flood/{number}").as_bytes())]);
@@ -305,7 +305,7 @@ async fn changes(run: Run, name: fn(usize) -> String) -> Result<Findings> {
                 crate::dial::drain(&mut stream).await;
             }
         });
-    puppet.connect().await?;
+    puppet.meets(&node).await?;
     let me = puppet.host.local_peer();
     node.host.identify().identify(me).await?;
     let from = Instant::now();
@@ -357,7 +357,7 @@ async fn observations(seen: &[&str]) -> Result<Findings> {
         let puppet = Puppet::on_machine(number as u32 % 4, node.addr)?;
         let seen: Multiaddr = seen.parse()?;
         answers(&puppet, message(&[(OBSERVED, &seen.to_vec())]));
-        puppet.connect().await?;
+        puppet.meets(&node).await?;
         node.host
             .identify()
             .identify(puppet.host.local_peer())

@@ -99,7 +99,7 @@ async fn wrong_answer(run: Run) -> Result<Findings> {
             }
             std::io::Result::Ok(())
         });
-    puppet.connect().await?;
+    puppet.meets(&node).await?;
     let outcome = node.host.ping().ping(puppet.host.local_peer()).await;
     Ok(Findings::new()
         .holds("a failure", outcome.is_err())

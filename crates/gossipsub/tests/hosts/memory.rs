@@ -1,89 +1,35 @@
-//! Hosts in one process.
+//! Hosts with gossipsub in one process.
 
-use std::{sync::Arc, time::Duration};
-
-use peerkit_core::{Keypair, Multiaddr, Runtime, sleep_until, with_deadline};
+use peerkit_core::Multiaddr;
 use peerkit_gossipsub::{Gossipsub, GossipsubConfig, GossipsubError, Version};
-use peerkit_memory::{Memory, MemoryNetwork};
-use peerkit_noise::Noise;
 use peerkit_pubsub::{PubsubEvent, Received, SignaturePolicy, SpawnError, Subscription, Verdict};
 use peerkit_swarm::Host;
-use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
-use peerkit_yamux::Yamux;
+use peerkit_testkit::{Net, run};
 
-/// Far more than a test needs; one that hangs fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-pub(crate) struct Net {
-    runtime: Arc<dyn Runtime>,
-    network: MemoryNetwork,
-}
-
+/// A host with gossipsub.
 pub(crate) struct Node {
     pub(crate) host: Host,
     pub(crate) gossip: Gossipsub,
     pub(crate) addr: Multiaddr,
 }
 
-impl Net {
-    pub(crate) async fn host(&self) -> (Host, Multiaddr) {
-        let keypair = Keypair::generate_ed25519();
-        let upgrader = StandardUpgrader::new(
-            self.runtime.clone(),
-            vec![Arc::new(Noise::new(&keypair).unwrap())],
-            vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
-            UpgradeConfig::default(),
-        );
-        let memory = Memory::new(
-            self.network.clone(),
-            self.runtime.clone(),
-            Arc::new(upgrader),
-        );
-        let host = Host::builder(keypair, self.runtime.clone())
-            .transport(memory)
-            .build();
-        host.listen("/memory/0".parse().unwrap()).await.unwrap();
-        let addr = host.addrs().remove(0);
-        (host, addr)
-    }
-
-    pub(crate) async fn node(&self, config: GossipsubConfig) -> Node {
-        let (host, addr) = self.host().await;
+impl Node {
+    pub(crate) async fn spawn(net: &Net, config: GossipsubConfig) -> Self {
+        let (host, addr) = net.listener().await;
         let gossip = Gossipsub::spawn(&host, config).unwrap();
-        Node { host, gossip, addr }
+        Self { host, gossip, addr }
     }
 
-    /// Waits for something that happens in the background.
-    pub(crate) async fn until(&self, mut happened: impl FnMut() -> bool) {
-        while !happened() {
-            sleep_until(
-                self.runtime.as_ref(),
-                self.runtime.now() + Duration::from_millis(5),
-            )
-            .await;
-        }
-    }
-
-    /// Connects two nodes that have joined the topic, until each has the other in its mesh.
-    pub(crate) async fn join(&self, one: &Node, other: &Node) {
-        one.host.connect(&other.addr).await.unwrap();
-        let (here, there) = (one.host.local_peer(), other.host.local_peer());
-        self.until(|| {
-            one.gossip.mesh_peers("news").contains(&there)
+    /// Connects with another node that has joined the topic too, until each has the other in its mesh.
+    pub(crate) async fn join(&self, net: &Net, other: &Self) {
+        self.host.connect(&other.addr).await.unwrap();
+        let (here, there) = (self.host.local_peer(), other.host.local_peer());
+        net.until(|| {
+            self.gossip.mesh_peers("news").contains(&there)
                 && other.gossip.mesh_peers("news").contains(&here)
         })
         .await;
     }
-}
-
-pub(crate) fn run<Test: Future<Output = ()>>(test: impl FnOnce(Net) -> Test) {
-    let runtime = peerkit_runtime::default();
-    let net = Net {
-        runtime: runtime.clone(),
-        network: MemoryNetwork::new(),
-    };
-    let outcome = peerkit_runtime::block_on(with_deadline(runtime.as_ref(), PATIENCE, test(net)));
-    outcome.expect("the test hangs");
 }
 
 pub(crate) async fn next(subscription: &mut Subscription) -> Received {
@@ -100,10 +46,13 @@ fn unsigned() -> GossipsubConfig {
 fn a_hundred_messages_go_each_way_signed_and_unsigned() {
     for config in [GossipsubConfig::default(), unsigned()] {
         run(|net| async move {
-            let (one, other) = (net.node(config.clone()).await, net.node(config).await);
+            let (one, other) = (
+                Node::spawn(&net, config.clone()).await,
+                Node::spawn(&net, config).await,
+            );
             let mut here = one.gossip.subscribe("news").await.unwrap();
             let mut there = other.gossip.subscribe("news").await.unwrap();
-            net.join(&one, &other).await;
+            one.join(&net, &other).await;
             assert_eq!(
                 one.gossip.connected_peers(),
                 [(other.host.local_peer(), Version::V1_3)]
@@ -138,16 +87,16 @@ fn a_hundred_messages_go_each_way_signed_and_unsigned() {
 fn messages_cross_the_node_in_the_middle() {
     run(|net| async move {
         let nodes = [
-            net.node(GossipsubConfig::default()).await,
-            net.node(GossipsubConfig::default()).await,
-            net.node(GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
         ];
         let mut inboxes = Vec::new();
         for node in &nodes {
             inboxes.push(node.gossip.subscribe("news").await.unwrap());
         }
-        net.join(&nodes[0], &nodes[1]).await;
-        net.join(&nodes[1], &nodes[2]).await;
+        nodes[0].join(&net, &nodes[1]).await;
+        nodes[1].join(&net, &nodes[2]).await;
         nodes[0].gossip.publish("news", "across").await.unwrap();
         let received = next(&mut inboxes[2]).await;
         assert_eq!(received.from, Some(nodes[0].host.local_peer()));
@@ -160,14 +109,14 @@ fn messages_cross_the_node_in_the_middle() {
 fn rejected_messages_cost_their_sender_its_place() {
     run(|net| async move {
         let (good, bad) = (
-            net.node(GossipsubConfig::default()).await,
-            net.node(GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
         );
         good.gossip
             .set_validator("news", |_: Received| async { Verdict::Reject });
         let _here = good.gossip.subscribe("news").await.unwrap();
         let _there = bad.gossip.subscribe("news").await.unwrap();
-        net.join(&good, &bad).await;
+        good.join(&net, &bad).await;
         for number in 0..40 {
             // At last nobody is left to publish to: the mesh is gone, but the topic's peers are not.
             bad.gossip
@@ -192,12 +141,12 @@ fn rejected_messages_cost_their_sender_its_place() {
 fn who_leaves_is_out_of_the_mesh() {
     run(|net| async move {
         let (one, other) = (
-            net.node(GossipsubConfig::default()).await,
-            net.node(GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
+            Node::spawn(&net, GossipsubConfig::default()).await,
         );
         let _here = one.gossip.subscribe("news").await.unwrap();
         let there = other.gossip.subscribe("news").await.unwrap();
-        net.join(&one, &other).await;
+        one.join(&net, &other).await;
         let mut events = one.gossip.events();
         drop(there);
         net.until(|| {
@@ -219,13 +168,13 @@ fn who_leaves_is_out_of_the_mesh() {
 #[test]
 fn it_runs_once_on_a_host_and_not_with_a_bad_configuration() {
     run(|net| async move {
-        let node = net.node(GossipsubConfig::default()).await;
+        let node = Node::spawn(&net, GossipsubConfig::default()).await;
         let again = Gossipsub::spawn(&node.host, GossipsubConfig::default());
         assert!(matches!(
             again,
             Err(GossipsubError::Spawn(SpawnError::ProtocolTaken(_)))
         ));
-        let (host, _) = net.host().await;
+        let (host, _) = net.listener().await;
         let mut config = GossipsubConfig::default();
         config.router.mesh_low = 100;
         assert!(matches!(

@@ -3,8 +3,9 @@
 use peerkit_gossipsub::{GossipsubConfig, PeerExchange};
 use peerkit_identify::{Config, Identify};
 use peerkit_pubsub::AddressScope;
+use peerkit_testkit::{Net, run};
 
-use crate::memory::{Net, Node, run};
+use crate::memory::Node;
 
 /// A mesh of one.
 fn crowded() -> GossipsubConfig {
@@ -27,7 +28,7 @@ fn following() -> GossipsubConfig {
 }
 
 async fn node(net: &Net, config: GossipsubConfig) -> (Node, Identify) {
-    let node = net.node(config).await;
+    let node = Node::spawn(net, config).await;
     let identify = Identify::spawn(&node.host, Config::default());
     (node, identify)
 }
@@ -40,7 +41,7 @@ fn who_is_pruned_follows_a_signed_record_to_a_peer_that_it_did_not_know() {
         let (newcomer, _three) = node(&net, following()).await;
         let _here = full.gossip.subscribe("news").await.unwrap();
         let _there = member.gossip.subscribe("news").await.unwrap();
-        net.join(&full, &member).await;
+        full.join(&net, &member).await;
         let suggested = member.host.local_peer();
         net.until(|| full.host.peer_record(&suggested).is_some())
             .await;
@@ -57,12 +58,12 @@ fn who_is_pruned_follows_a_signed_record_to_a_peer_that_it_did_not_know() {
 #[test]
 fn a_recommendation_without_a_record_leads_nowhere() {
     run(|net| async move {
-        let full = net.node(crowded()).await;
-        let member = net.node(GossipsubConfig::default()).await;
-        let newcomer = net.node(following()).await;
+        let full = Node::spawn(&net, crowded()).await;
+        let member = Node::spawn(&net, GossipsubConfig::default()).await;
+        let newcomer = Node::spawn(&net, following()).await;
         let _here = full.gossip.subscribe("news").await.unwrap();
         let _there = member.gossip.subscribe("news").await.unwrap();
-        net.join(&full, &member).await;
+        full.join(&net, &member).await;
         let _new = newcomer.gossip.subscribe("news").await.unwrap();
         newcomer.host.connect(&full.addr).await.unwrap();
         let refused = || newcomer.gossip.router_metrics().counts.px_refused;

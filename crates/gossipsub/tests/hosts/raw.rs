@@ -3,8 +3,9 @@
 use futures::{AsyncWriteExt, future};
 use peerkit_pubsub::{Control, Rpc, SubscriptionChange, Topic, encode_rpc};
 use peerkit_swarm::{Host, Stream};
+use peerkit_testkit::Net;
 
-use crate::memory::{Net, Node};
+use crate::memory::Node;
 
 pub(crate) struct Raw {
     pub(crate) host: Host,
@@ -14,7 +15,7 @@ pub(crate) struct Raw {
 impl Raw {
     /// A peer of the node that speaks this version.
     pub(crate) async fn new(net: &Net, node: &Node, protocol: &'static str) -> Self {
-        let (host, _) = net.host().await;
+        let (host, _) = net.listener().await;
         host.set_stream_handler(protocol, |stream: Stream| async move {
             future::pending::<()>().await;
             drop(stream);

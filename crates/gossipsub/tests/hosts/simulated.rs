@@ -8,46 +8,12 @@ use std::{
     time::Duration,
 };
 
-use peerkit_core::{Keypair, Multiaddr, Runtime, sleep_until};
 use peerkit_gossipsub::{Gossipsub, GossipsubConfig};
-use peerkit_noise::Noise;
-use peerkit_sim::{HostId, Sim, SimRuntime};
-use peerkit_swarm::Host;
-use peerkit_tcp::Tcp;
-use peerkit_upgrade::{StandardUpgrader, UpgradeConfig};
-use peerkit_yamux::Yamux;
+use peerkit_sim::{HostId, Sim};
+use peerkit_testkit::simulated::{addr, node, sleep};
 
 const NODES: usize = 20;
 const MESSAGES: usize = 10;
-
-fn addr(host: HostId) -> Multiaddr {
-    format!("/ip4/{}/tcp/4001", host.ipv4()).parse().unwrap()
-}
-
-async fn node(runtime: SimRuntime, index: usize) -> Gossipsub {
-    let runtime: Arc<dyn Runtime> = Arc::new(runtime);
-    let keypair = Keypair::ed25519_from_bytes([index as u8 + 1; 32]).unwrap();
-    let upgrader = StandardUpgrader::new(
-        runtime.clone(),
-        vec![Arc::new(
-            Noise::with_seed(&keypair, [index as u8; 32]).unwrap(),
-        )],
-        vec![Arc::new(Yamux::new(peerkit_yamux::Config::default()))],
-        UpgradeConfig::default(),
-    );
-    let tcp = Tcp::new(
-        runtime.clone(),
-        Arc::new(upgrader),
-        peerkit_tcp::Config::default(),
-    );
-    let host = Host::builder(keypair, runtime).transport(tcp).build();
-    host.listen(addr(HostId::new(index as u32))).await.unwrap();
-    Gossipsub::spawn(&host, GossipsubConfig::default()).unwrap()
-}
-
-async fn sleep(runtime: &SimRuntime, duration: Duration) {
-    sleep_until(runtime, runtime.now() + duration).await;
-}
 
 /// Everybody publishes; returns how many deliveries there were, and the hash of the run.
 fn run(seed: u64) -> (usize, u64) {
@@ -61,7 +27,8 @@ fn run(seed: u64) -> (usize, u64) {
         let counter = counter.clone();
         async move {
             let (index, runtime) = (started.index(), started.runtime());
-            let gossip = node(runtime.clone(), index).await;
+            let host = node(&runtime, index).await;
+            let gossip = Gossipsub::spawn(&host, GossipsubConfig::default()).unwrap();
             let mut news = gossip.subscribe("news").await.unwrap();
             sleep(&runtime, Duration::from_millis(100)).await;
             for step in [1, 3, 7, 9] {

@@ -6,9 +6,10 @@ use peerkit_gossipsub::GossipsubConfig;
 use peerkit_pubsub::{
     Control, Message, MessageIdFn, MessageSigner, Metrics, Rpc, SignaturePolicy, Topic,
 };
+use peerkit_testkit::{Net, run};
 
 use crate::{
-    memory::{Net, Node, next, run},
+    memory::{Node, next},
     raw::Raw,
 };
 
@@ -24,11 +25,11 @@ struct Scene {
 
 /// A node that has messages waiting for a member of its mesh that does not read.
 async fn scene(net: &Net) -> Scene {
-    let publisher = net.node(GossipsubConfig::default()).await;
-    let node = net.node(GossipsubConfig::default()).await;
+    let publisher = Node::spawn(net, GossipsubConfig::default()).await;
+    let node = Node::spawn(net, GossipsubConfig::default()).await;
     let _news = publisher.gossip.subscribe("news").await.unwrap();
     let mut inbox = node.gossip.subscribe("news").await.unwrap();
-    net.join(&publisher, &node).await;
+    publisher.join(net, &node).await;
     let mut slow = Raw::new(net, &node, "/meshsub/1.2.0").await;
     slow.join("news").await;
     let id = slow.host.local_peer();

@@ -7,6 +7,7 @@
 pub(crate) mod cuts;
 mod dials;
 pub(crate) mod gossip;
+pub(crate) mod gossip_attacks;
 mod mesh;
 mod node;
 mod relay;

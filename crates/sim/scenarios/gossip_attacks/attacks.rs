@@ -21,6 +21,8 @@ pub(crate) struct Attack {
     pub(crate) lures: usize,
     /// Whom they attack.
     pub(crate) aim: Aim,
+    /// Honest nodes begin to connect at some moment within this time.
+    pub(crate) boots_within: Duration,
     /// When the attackers begin to connect.
     pub(crate) arrives_at: Duration,
     /// Until then they behave; when honest nodes begin to publish if that is later.
@@ -29,6 +31,9 @@ pub(crate) struct Attack {
     pub(crate) harm: Harm,
     /// When it is over.
     pub(crate) ends_at: Duration,
+    /// Whether the network has to overcome it, so that in the end messages arrive as fast as without it. What an
+    /// attack does to one author's messages only is nothing that scores could see.
+    pub(crate) swift: bool,
     /// Whether it has to succeed when peers are not scored. Otherwise what is seen in the test is not the scores' work.
     pub(crate) bites: bool,
 }
@@ -59,10 +64,12 @@ impl Attack {
         dialed: 10,
         lures: 8,
         aim: Aim::Everybody,
+        boots_within: Duration::from_secs(1),
         arrives_at: Duration::ZERO,
         strikes_at: Duration::from_secs(3600),
         harm: Harm::All(Deed::Drop),
         ends_at: Duration::from_secs(120),
+        swift: true,
         bites: false,
     };
 
@@ -73,12 +80,17 @@ impl Attack {
         bites: true,
         ..Self::NONE
     };
+
+    /// When honest nodes begin to publish: once all are connected.
+    pub(crate) fn publishes_at(&self) -> Duration {
+        self.boots_within + Duration::from_secs(4)
+    }
 }
 
 const WARM: Duration = Duration::from_secs(15);
 
 /// All attacks.
-pub(crate) const ALL: [Attack; 11] = [
+pub(crate) const ALL: [Attack; 12] = [
     Attack::NONE,
     Attack {
         name: "sybil",
@@ -122,6 +134,17 @@ pub(crate) const ALL: [Attack; 11] = [
         ..Attack::LATE
     },
     Attack {
+        name: "dawn",
+        about: "attackers wait for honest nodes that come one after the other",
+        ratio: 10,
+        dialed: 4,
+        lures: 20,
+        boots_within: Duration::from_secs(20),
+        arrives_at: Duration::ZERO,
+        strikes_at: Duration::ZERO,
+        ..Attack::LATE
+    },
+    Attack {
         name: "covert-flash",
         about: "attackers behave for two minutes and strike all at once",
         arrives_at: Duration::ZERO,
@@ -133,6 +156,7 @@ pub(crate) const ALL: [Attack; 11] = [
         name: "censor",
         about: "attackers drop what one node publishes, and nothing else",
         harm: Harm::CensorOne,
+        swift: false,
         ..Attack::LATE
     },
     Attack {

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use peerkit::gossipsub::{ScoreParams, Thresholds, TopicScoreParams};
+use peerkit::gossipsub::{Config, ScoreParams, TopicScoreParams};
 
 use super::attacks::Attack;
 
 /// How honest nodes score their peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scores {
-    /// As the router does by default.
-    Default,
-    /// As in the hardening paper.
-    Paper,
+    /// As the router does by default, which knows nothing of the topic.
+    On,
+    /// All terms, for a topic whose rate is known.
+    Tuned,
     /// Not at all.
     Off,
 }
@@ -20,8 +20,8 @@ pub(crate) enum Scores {
 impl Scores {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Default => "on",
-            Self::Paper => "paper",
+            Self::On => "on",
+            Self::Tuned => "tuned",
             Self::Off => "off",
         }
     }
@@ -30,54 +30,45 @@ impl Scores {
     pub(crate) fn holds(self, attack: &Attack) -> bool {
         self != Self::Off || !attack.bites
     }
+
+    /// A router with its default parameters but for the scores.
+    pub(super) fn router(self) -> Config {
+        let mut config = Config::default();
+        match self {
+            Self::On => {}
+            Self::Tuned => config.score = Some(tuned()),
+            Self::Off => config.score = None,
+        }
+        config
+    }
 }
 
-/// Those of the paper's test plans, for a topic with about two messages a second.
-///
-/// Source: `scripts/configs` of `libp2p/gossipsub-hardening`.
-pub(crate) fn paper() -> ScoreParams {
+/// In the manner of the hardening paper's test plans and of Lighthouse: too few deliveries count, and bad deeds weigh more.
+/// Counters are scaled to a topic with a message a second, of which each of the members of a mesh brings a part.
+fn tuned() -> ScoreParams {
     ScoreParams {
-        topic_default: paper_topic(),
-        topic_score_cap: 0.0,
-        colocation_weight: -10.0,
-        colocation_threshold: 4,
-        behaviour_weight: -15.92,
+        topic_default: tuned_topic(),
+        colocation_weight: -35.0,
+        colocation_threshold: 5,
+        behaviour_weight: -16.0,
         behaviour_threshold: 6.0,
         behaviour_decay: 0.9857,
-        decay_to_zero: 0.01,
-        retain: Duration::from_secs(30),
         ..ScoreParams::default()
     }
 }
 
-fn paper_topic() -> TopicScoreParams {
+fn tuned_topic() -> TopicScoreParams {
     TopicScoreParams {
-        weight: 0.25,
-        mesh_time_weight: 0.0027,
-        mesh_time_quantum: Duration::from_secs(1),
-        mesh_time_cap: 3600.0,
-        first_weight: 0.664,
-        first_decay: 0.9916,
-        first_cap: 1500.0,
-        mesh_weight: -0.25,
-        mesh_decay: 0.997,
-        mesh_cap: 400.0,
-        mesh_threshold: 10.0,
-        mesh_window: Duration::from_millis(5),
-        mesh_activation: Duration::from_secs(60),
-        failure_weight: -0.25,
-        failure_decay: 0.997,
-        invalid_weight: -99.0,
-        invalid_decay: 0.9994,
-    }
-}
-
-pub(crate) fn paper_thresholds() -> Thresholds {
-    Thresholds {
-        gossip: -4000.0,
-        publish: -5000.0,
-        graylist: -10_000.0,
-        accept_px: 0.0,
-        opportunistic_graft: 0.0,
+        mesh_weight: -0.5,
+        mesh_decay: 0.95,
+        mesh_cap: 20.0,
+        mesh_threshold: 2.0,
+        mesh_window: Duration::from_secs(1),
+        mesh_activation: Duration::from_secs(20),
+        failure_weight: -0.5,
+        failure_decay: 0.99,
+        invalid_weight: -20.0,
+        invalid_decay: 0.99,
+        ..TopicScoreParams::default()
     }
 }

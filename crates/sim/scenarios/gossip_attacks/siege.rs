@@ -13,11 +13,11 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::index};
 use super::{
     attacks::{Aim, Attack, Harm},
     band::Attacker,
-    scores::{self, Scores},
+    scores::Scores,
     sybil::{Deed, Plan},
 };
 use crate::scenarios::{
-    gossip::{Figures, Log, Message, Network, Publishing, Setup, TOPIC, random_dials},
+    gossip::{Figures, Log, Message, Network, Setup, TOPIC, random_dials},
     node::{address, identity},
 };
 
@@ -31,9 +31,10 @@ pub(crate) struct Size {
 /// What has come of an attack.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
-    pub(crate) size: Size,
     /// The share of all arrivals of honest messages at honest nodes that have come.
     pub(crate) delivered: f64,
+    /// Messages that came twice, or of which nobody has published what came.
+    pub(crate) wrong: u64,
     /// From the time at which the attackers strike.
     pub(crate) p99: Option<Duration>,
     pub(crate) max: Option<Duration>,
@@ -44,9 +45,12 @@ pub(crate) struct Verdict {
     /// Members of honest meshes in the end, and how many of them are honest.
     pub(crate) members: usize,
     pub(crate) honest_members: usize,
-    /// Honest members in the mesh of the node that has the fewest, or of the one that is attacked.
+    /// Honest members in the mesh of the node that is attacked, or of the one that has the fewest.
     pub(crate) fewest: usize,
-    pub(crate) bytes: u64,
+    /// How many of these there have to be.
+    fewest_wanted: usize,
+    /// Whether it has to come to an end.
+    swift: bool,
     pub(crate) trace_hash: u64,
 }
 
@@ -61,7 +65,7 @@ pub(crate) fn run(attack: &Attack, size: Size, scores: Scores, seed: u64) -> Ver
         let prey = victims[node.index() - size.honest].clone();
         besiege(node, attack, plan, prey)
     });
-    network.publish(&publishing(&attack, size));
+    publish(&attack, size, &mut network, &mut rng);
     network.sim.run_until(attack.ends_at + AFTERMATH);
     judge(&attack, size, &network)
 }
@@ -81,7 +85,7 @@ fn setup(attack: &Attack, size: Size, scores: Scores, seed: u64) -> Setup {
         dials,
         latency: LATENCY,
         jitter: JITTER,
-        start_within: START_WITHIN,
+        start_within: attack.boots_within,
         ..Setup::new(seed, size.honest, 2)
     };
     // Nobody's heart beats at the same moment as everybody else's.
@@ -90,29 +94,13 @@ fn setup(attack: &Attack, size: Size, scores: Scores, seed: u64) -> Setup {
         .collect();
     let config = move |node: usize| {
         let mut config = GossipsubConfig::default();
-        config.router = router(scores);
+        config.router = scores.router();
         config.router.heartbeat_initial_delay += phases[node];
         config
     };
     Setup {
         config: Arc::new(config),
         ..setup
-    }
-}
-
-fn router(scores: Scores) -> Config {
-    let config = Config::default();
-    match scores {
-        Scores::Default => config,
-        Scores::Paper => Config {
-            score: Some(scores::paper()),
-            thresholds: scores::paper_thresholds(),
-            ..config
-        },
-        Scores::Off => Config {
-            score: None,
-            ..config
-        },
     }
 }
 
@@ -163,25 +151,26 @@ async fn besiege(node: Node, attack: Attack, plan: Plan, prey: Vec<HostId>) {
     std::future::pending().await
 }
 
-fn publishing(attack: &Attack, size: Size) -> Publishing {
-    let time = attack.ends_at - PUBLISH_FROM;
-    let publishers = match attack.harm {
-        Harm::All(_) => (0..size.honest).collect(),
-        // Every other message is one that attackers drop.
-        Harm::CensorOne => (1..size.honest).flat_map(|node| [TARGET, node]).collect(),
-    };
-    Publishing {
-        from: PUBLISH_FROM,
-        publishers,
-        every: PUBLISH_EVERY,
-        count: (time.as_millis() / PUBLISH_EVERY.as_millis()) as usize,
-        size: MESSAGE_LEN,
+/// About once a second, somebody publishes; not in step with anybody's heartbeat.
+fn publish(attack: &Attack, size: Size, network: &mut Network, rng: &mut StdRng) {
+    let mut from = attack.publishes_at();
+    let mut number = 0;
+    while from + PUBLISH_EVERY <= attack.ends_at {
+        let publisher = match attack.harm {
+            // Every other message is one that attackers drop.
+            Harm::CensorOne if number % 2 == 0 => TARGET,
+            Harm::CensorOne | Harm::All(_) => rng.random_range(0..size.honest),
+        };
+        let at = from + PUBLISH_EVERY.mul_f64(rng.random());
+        network.publish_at(at, publisher, MESSAGE_LEN);
+        from += PUBLISH_EVERY;
+        number += 1;
     }
 }
 
 fn judge(attack: &Attack, size: Size, network: &Network) -> Verdict {
     let log = network.log();
-    let struck = attack.strikes_at.max(PUBLISH_FROM);
+    let struck = attack.strikes_at.max(attack.publishes_at());
     let all = Figures::of(&log, size.honest, |_| true);
     let (storm, last) = (
         suffering(attack, size, &log, struck),
@@ -193,8 +182,8 @@ fn judge(attack: &Attack, size: Size, network: &Network) -> Verdict {
         Aim::One => meshes.get(TARGET).map(|(honest, _)| *honest),
     };
     Verdict {
-        size,
         delivered: all.delivered(),
+        wrong: all.wrong,
         p99: storm.latency(0.99),
         max: all.latency(1.0),
         p99_last: last.latency(0.99),
@@ -202,7 +191,11 @@ fn judge(attack: &Attack, size: Size, network: &Network) -> Verdict {
         members: meshes.iter().map(|(_, all)| all).sum(),
         honest_members: meshes.iter().map(|(honest, _)| honest).sum(),
         fewest: fewest.unwrap_or_default(),
-        bytes: network.sim.stats().bytes,
+        fewest_wanted: match attack.aim {
+            Aim::Everybody => 0,
+            Aim::One => Config::default().mesh_outbound,
+        },
+        swift: attack.swift,
         trace_hash: network.sim.trace_hash(),
     }
 }
@@ -265,9 +258,11 @@ impl Verdict {
         let within = |latency: Option<Duration>, limit| latency.is_some_and(|it| it <= limit);
         let rules = [
             (self.delivered < 1.0, "lost"),
+            (self.wrong > 0, "wrong"),
             (!within(self.max, MAX), "late"),
-            (!within(self.p99_last, SWIFT), "slow"),
-            (self.recovery > RECOVERY, "no recovery"),
+            (self.swift && !within(self.p99_last, SWIFT), "slow"),
+            (self.swift && self.recovery > RECOVERY, "no recovery"),
+            (self.fewest < self.fewest_wanted, "captured"),
         ];
         let broken = rules.into_iter().filter(|(broken, _)| *broken);
         broken.map(|(_, name)| name).collect()
@@ -287,10 +282,8 @@ const LATENCY: (Duration, Duration) =
     (Duration::from_micros(22_500), Duration::from_micros(27_500));
 const JITTER: Duration = Duration::from_millis(1);
 const HEARTBEAT: Duration = Duration::from_secs(1);
-const START_WITHIN: Duration = Duration::from_secs(1);
 /// The attackers come one after the other within this time.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(3);
-const PUBLISH_FROM: Duration = Duration::from_secs(5);
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Copies of small messages are not refused, so that every member of a mesh is seen to deliver.
 const MESSAGE_LEN: usize = 256;

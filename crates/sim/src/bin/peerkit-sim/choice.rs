@@ -23,6 +23,8 @@ pub(crate) enum Choice {
     Gossip,
     /// One that falls into halves and heals.
     GossipPartition,
+    /// Attacks on gossipsub.
+    Attacks,
     /// How fast one stream is.
     Throughput,
 }
@@ -38,6 +40,9 @@ impl Choice {
             PossibleValue::new(GOSSIP).help("nodes publish to all others with gossipsub"),
             PossibleValue::new(GOSSIP_PARTITION)
                 .help("the same, while the network falls into halves and heals"),
+            PossibleValue::new(ATTACK)
+                .help("an attack on gossipsub, which the next argument names"),
+            PossibleValue::new(ATTACKS).help("all attacks on gossipsub, with scores and without"),
             PossibleValue::new(ALL_OF_THEM)
                 .help("each of the small ones above, from dial-storm on"),
             PossibleValue::new(THROUGHPUT).help("one stream over 5 Gbit/s and 63 ms, both ways"),
@@ -54,12 +59,15 @@ impl Choice {
             Some(small) => Self::Small(*small),
             None if name == GOSSIP => Self::Gossip,
             None if name == GOSSIP_PARTITION => Self::GossipPartition,
+            None if name == ATTACK || name == ATTACKS => Self::Attacks,
             None if name == THROUGHPUT => Self::Throughput,
             None => Self::All,
         }
     }
 }
 
+const ATTACK: &str = "gossip-attack";
+const ATTACKS: &str = "gossip-attacks";
 const ALL_OF_THEM: &str = "all";
 const GOSSIP: &str = "gossip";
 const GOSSIP_PARTITION: &str = "gossip-partition";

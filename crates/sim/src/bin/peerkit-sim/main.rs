@@ -1,6 +1,7 @@
 //! Runs scenarios with the real node and prints what came of them.
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod choice;
 mod gossip;
 mod gossip_pictures;
@@ -50,6 +51,8 @@ struct Arguments {
     plot: Option<PathBuf>,
     #[command(flatten)]
     gossip: gossip::Options,
+    #[command(flatten)]
+    attacks: attacks::Options,
 }
 
 impl Arguments {
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Choice::GossipPartition => {
             gossip::partition(&arguments.gossip, arguments.size(20), &seeds, plot)
         }
+        Choice::Attacks => attacks::run(&arguments.attacks, &seeds, arguments.threads()),
         Choice::Throughput => throughput::run(&seeds),
     };
     if good {

@@ -47,6 +47,7 @@ fn a_message_crosses_a_line_of_three() {
     });
 }
 
+/// Attack F01.
 #[test]
 fn in_a_triangle_each_message_is_delivered_once() {
     run(|net| async move {
@@ -222,6 +223,7 @@ fn who_reads_too_slowly_is_told_how_much_was_missed() {
     });
 }
 
+/// Attack F04.
 #[test]
 fn messages_of_every_size_up_to_the_limit_arrive() {
     run(|net| async move {
@@ -288,6 +290,7 @@ fn a_peer_that_comes_back_hears_and_is_heard_again() {
     });
 }
 
+/// Attack G18.
 #[test]
 fn connections_that_cross_do_no_harm() {
     run(|net| async move {

@@ -38,6 +38,7 @@ async fn assert_alive(node: &Node, raw: &Raw, seqno: u64) {
     assert!(raw.host.is_connected(&node.host.local_peer()));
 }
 
+/// Attacks F03, G01, R39.
 #[test]
 fn a_flood_of_subscriptions_is_cut_off_and_forgotten() {
     run(|net| async move {
@@ -136,6 +137,7 @@ fn topics_that_are_no_text_or_too_long_are_left_out() {
     });
 }
 
+/// Attacks F05, G10.
 #[test]
 fn forged_messages_are_rejected_and_hide_nothing() {
     run(|net| async move {
@@ -177,6 +179,7 @@ fn forged_messages_are_rejected_and_hide_nothing() {
     });
 }
 
+/// Attack F02.
 #[test]
 fn the_same_number_with_other_data_is_the_same_message() {
     run(|net| async move {
@@ -198,6 +201,7 @@ fn the_same_number_with_other_data_is_the_same_message() {
     });
 }
 
+/// Attack G11.
 #[test]
 fn old_messages_that_come_back_are_told_by_their_numbers() {
     run(|net| async move {
@@ -328,6 +332,7 @@ fn validations_are_limited_in_number_and_what_is_too_much_is_ignored() {
     });
 }
 
+/// Attack G16.
 #[test]
 fn a_frame_that_does_not_end_is_given_up() {
     run(|net| async move {
@@ -378,6 +383,7 @@ fn a_peer_that_opens_many_streams_keeps_the_newest() {
     });
 }
 
+/// Attack G14.
 #[test]
 fn a_peer_that_never_reads_costs_nobody_else() {
     run(|net| async move {
@@ -484,6 +490,7 @@ fn publishing_to_peers_that_all_stand_still_ends_after_a_while() {
     });
 }
 
+/// Attack R41.
 #[test]
 fn a_key_of_somebody_else_proves_nothing() {
     run(|net| async move {

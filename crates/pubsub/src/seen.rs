@@ -113,6 +113,7 @@ mod tests {
         assert_eq!(seen.len(), 1);
     }
 
+    /// Attack F06.
     #[test]
     fn a_flood_of_ids_stays_within_the_capacity() {
         let start = start();

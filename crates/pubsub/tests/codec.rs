@@ -428,6 +428,39 @@ fn a_small_message_does_not_hold_on_to_a_large_frame_and_a_large_one_is_not_copi
     }
 }
 
+/// Written by go-libp2p-pubsub 0.16.0.
+#[test]
+fn partial_messages_look_like_those_of_go() {
+    let expected = b"\x0a\x0c\x08\x01\x12\x04news\x18\x01\x20\x01\
+        \x1a\x04\x32\x02\x50\x01\
+        \x52\x11\x0a\x04news\x12\x03one\x1a\x01\x01\x22\x01\x02";
+    let topic = Topic::from("news");
+    let rpc = Rpc {
+        subscriptions: vec![SubscriptionChange {
+            subscribe: true,
+            topic: topic.clone(),
+            requests_partial: true,
+            supports_sending_partial: true,
+        }],
+        control: Control {
+            extensions: Some(Extensions {
+                partial_messages: true,
+                test: false,
+            }),
+            ..Control::default()
+        },
+        partial: Some(Partial {
+            topic,
+            group: Bytes::from_static(b"one"),
+            message: Some(Bytes::from_static(&[1])),
+            metadata: Some(Bytes::from_static(&[2])),
+        }),
+        ..Rpc::default()
+    };
+    assert_eq!(body(&encode_rpc(&rpc)), expected[..]);
+    assert_eq!(decode(&expected[..]).unwrap().rpc, rpc);
+}
+
 #[test]
 fn old_messages_may_name_several_topics() {
     // Field 4, twice.
@@ -459,6 +492,7 @@ fn topics_that_are_no_text_or_too_long_or_missing_are_left_out() {
     assert_eq!(decode(vec![0x12, 2, 0x12, 0]).unwrap().skipped, 1);
 }
 
+/// Attacks G01, G02, G13, R19, R40.
 #[test]
 fn floods_are_cut_off_at_their_limits() {
     let subscriptions = (0..87_381).map(|at| schema::SubOpts {
@@ -502,6 +536,7 @@ fn floods_are_cut_off_at_their_limits() {
     assert_eq!(decoded.skipped, 3 * (524_288 / 3 - 5000));
 }
 
+/// Attacks G13, R19.
 #[test]
 fn floods_of_control_entries_and_peers_are_cut_off() {
     let graft = schema::Graft {
@@ -529,6 +564,7 @@ fn floods_of_control_entries_and_peers_are_cut_off() {
     assert_eq!(decoded.skipped, 99_000 + 9_984);
 }
 
+/// Attacks G13, R49.
 #[test]
 fn known_fields_of_the_wrong_type_and_groups_are_errors() {
     assert_eq!(

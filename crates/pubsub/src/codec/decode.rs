@@ -9,8 +9,7 @@ use super::{
     wire::{Field, Reader},
 };
 use crate::{
-    Control, Extensions, IHave, Message, MessageId, Partial, PeerInfo, Prune, Rpc,
-    SubscriptionChange, Topic,
+    Control, IHave, Message, MessageId, Partial, PeerInfo, Prune, Rpc, SubscriptionChange, Topic,
 };
 
 /// Takes frames apart. What it returns refers to the frame and copies nothing but ids and names of topics.

@@ -129,7 +129,7 @@ impl FrameDecoder {
 impl Body {
     fn new(len: usize) -> Self {
         Self {
-            buffer: BytesMut::zeroed(len.min(FIRST_STEP)),
+            buffer: BytesMut::with_capacity(len.min(FIRST_STEP)),
             filled: 0,
             len,
         }
@@ -137,7 +137,7 @@ impl Body {
 
     fn space(&mut self) -> &mut [u8] {
         if self.filled == self.buffer.len() {
-            let len = self.len.min(self.filled * 2);
+            let len = self.len.min(FIRST_STEP.max(self.filled * 2));
             self.buffer.resize(len, 0);
         }
         &mut self.buffer[self.filled..]
@@ -145,6 +145,9 @@ impl Body {
 
     /// Whether that was the end.
     fn take(&mut self, input: &mut &[u8]) -> bool {
+        if self.filled == self.buffer.len() {
+            return self.append(input);
+        }
         while self.filled < self.len {
             let space = self.space();
             let count = space.len().min(input.len());
@@ -157,6 +160,16 @@ impl Body {
             }
         }
         true
+    }
+
+    /// The same where no room was cleared to read into.
+    fn append(&mut self, input: &mut &[u8]) -> bool {
+        let count = input.len().min(self.len - self.filled);
+        let (taken, rest) = input.split_at(count);
+        self.buffer.extend_from_slice(taken);
+        *input = rest;
+        self.filled += count;
+        self.filled == self.len
     }
 
     fn finish(self) -> Bytes {
@@ -225,6 +238,7 @@ mod tests {
         assert_eq!((decoder.missing(), decoder.space().len()), (0, 0));
     }
 
+    /// Attacks F04, G16.
     #[test]
     fn lengths_beyond_the_limit_or_beyond_numbers_are_refused() {
         let mut decoder = FrameDecoder::new(1000);

@@ -178,6 +178,7 @@ fn short_numbers_are_signed_well_enough_for_the_lax() {
     }
 }
 
+/// Attack R41.
 #[test]
 fn a_key_has_to_be_the_authors() {
     let (victim, attacker) = (Keypair::generate_ecdsa(), Keypair::generate_ecdsa());
@@ -316,4 +317,14 @@ fn only_so_many_authors_are_busy() {
     }
     let keys = lock(&verifier.keys);
     assert_eq!((keys.known.len(), keys.busy.len()), (70, 64));
+}
+
+/// Attack G10: a key that takes long to read is not read.
+#[test]
+fn giant_keys_are_refused_unread() {
+    let mut identity = Identity::new(&Keypair::generate_ecdsa());
+    identity.key = Some(vec![1; 2049].into());
+    let message = identity.message(&Topic::from("news"), b"data", 8).unwrap();
+    let verifier = MessageVerifier::new(SignaturePolicy::StrictSign, 10);
+    assert_eq!(verifier.verify(&message), Err(InvalidMessage::BadKey));
 }

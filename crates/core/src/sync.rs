@@ -1,6 +1,11 @@
 //! Locking without poisoning.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
+
+// What the models put their own in the place of.
+pub(crate) use std::sync::Mutex;
+
+pub(crate) use futures::task::AtomicWaker;
 
 /// Locks a mutex, also after a panic in another holder.
 ///

@@ -3,6 +3,7 @@
 mod backlog;
 mod network;
 mod pipe;
+mod sync;
 mod transport;
 
 pub use network::{Config, MemoryNetwork};

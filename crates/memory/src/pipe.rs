@@ -5,12 +5,13 @@ use std::{
     fmt, io,
     io::{IoSlice, IoSliceMut},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use futures::{AsyncRead, AsyncWrite};
-use peerkit_core::lock;
+
+use crate::sync::{Mutex, lock};
 
 /// Makes a pipe with two ends that holds at most `capacity` bytes in each direction (at least one).
 ///

@@ -2,18 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use event_listener::Event;
-use futures::task::AtomicWaker;
 use smallvec::SmallVec;
 
 use crate::{
     Batch, CloseReason, ConnectionError, ResetCode, Runtime, Session, SessionEvent, StreamError,
-    StreamId, lock,
+    StreamId,
+    sync::{AtomicWaker, Mutex, lock},
 };
 
 pub(super) struct Shared {

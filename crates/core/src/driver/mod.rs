@@ -42,7 +42,8 @@ pub struct DriverConfig {
     /// small, grows while reads fill it, and is given back when the connection is idle. 128 KiB by default.
     pub read_buffer_max: usize,
     /// Bytes in the transmit buffer from which on nothing more is read. Stops peers
-    /// that ask for answers and do not read them. 1 MiB by default.
+    /// that ask for answers and do not read them. 1 MiB by default. Keep it larger than what the muxer's
+    /// writers may fill: else two sides that both send much wait for each other to read.
     pub unread_answers_max: usize,
 }
 

@@ -103,6 +103,9 @@ pub struct Config {
     pub test_extension: bool,
     /// What a second extensions message costs in behaviour. 10 by default.
     pub extensions_penalty: f64,
+    /// Partial messages of gossipsub 1.3. In no topic by default.
+    #[cfg(feature = "partial-messages")]
+    pub partial: crate::PartialConfig,
 
     /// Topics of a peer that are remembered, beside those that this node has joined. 100 by default.
     pub peer_topics_max: usize,
@@ -216,6 +219,8 @@ impl Default for Config {
             idontwant_ttl: 3,
             test_extension: false,
             extensions_penalty: 10.0,
+            #[cfg(feature = "partial-messages")]
+            partial: crate::PartialConfig::default(),
             peer_topics_max: 100,
             rpc_subscriptions_max: 1000,
             rpc_messages_max: 5000,

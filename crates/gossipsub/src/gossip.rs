@@ -165,6 +165,11 @@ impl GossipsubRouter {
             if Some(key) == except || !version.is_some_and(Version::has_idontwant) {
                 continue;
             }
+            // It sends parts, if anything.
+            #[cfg(feature = "partial-messages")]
+            if self.sends_parts(key, topic) {
+                continue;
+            }
             self.control
                 .entry(key)
                 .or_default()
@@ -199,6 +204,8 @@ impl GossipsubRouter {
         };
         let name = state.name.clone();
         let mut targets = self.gossip_candidates(topic);
+        #[cfg(feature = "partial-messages")]
+        targets.retain(|key| !self.gets_parts(*key, topic));
         let share = self.config.gossip_factor * targets.len() as f64;
         let count = self
             .config
@@ -235,7 +242,7 @@ impl GossipsubRouter {
         ids.iter().cycle().skip(start).take(max).cloned().collect()
     }
 
-    fn gossip_candidates(&mut self, topic: TopicKey) -> Vec<PeerKey> {
+    pub(crate) fn gossip_candidates(&mut self, topic: TopicKey) -> Vec<PeerKey> {
         let Some(state) = self.topics.get(topic) else {
             return Vec::new();
         };

@@ -79,6 +79,24 @@ impl Gossipsub {
         self.with_router(|router, _| router.set_record(&record.peer_id(), envelope));
     }
 
+    /// Sends parts of a message to the peers that lack them; see [`GossipsubRouter::publish_partial`]. What peers send comes
+    /// as [`PubsubEvent::Partial`](peerkit_pubsub::PubsubEvent::Partial), left out while a reader lags.
+    /// `message` is asked under a lock: it should be quick and must not use this handle.
+    ///
+    /// # Errors
+    ///
+    /// See [`PartialRefused`](crate::PartialRefused).
+    #[cfg(feature = "partial-messages")]
+    pub fn publish_partial(
+        &self,
+        topic: impl Into<Topic>,
+        group: impl Into<bytes::Bytes>,
+        message: &dyn crate::PartialMessage,
+    ) -> Result<usize, crate::PartialRefused> {
+        let (topic, group) = (topic.into(), group.into());
+        self.with_router(|router, now| router.publish_partial(&topic, group, message, now))
+    }
+
     /// What the router has counted and remembers, beside what [`metrics`](Pubsub::metrics) tells of the queues.
     pub fn router_metrics(&self) -> RouterMetrics {
         self.with_router(|router, _| RouterMetrics::of(router))

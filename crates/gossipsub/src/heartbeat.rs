@@ -34,6 +34,8 @@ impl GossipsubRouter {
         }
         self.maintain_fanouts(now);
         self.emit_gossip();
+        #[cfg(feature = "partial-messages")]
+        self.gossip_partials();
         self.history.shift();
     }
 

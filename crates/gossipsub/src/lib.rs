@@ -35,6 +35,8 @@ mod idontwant;
 mod keys;
 mod mesh;
 mod params;
+#[cfg(feature = "partial-messages")]
+mod partial;
 mod peers;
 mod promises;
 mod publish;
@@ -53,6 +55,8 @@ pub use config::{Config, PeerExchange, TopicFilter};
 pub use error::ConfigError;
 pub use gossipsub::{Gossipsub, GossipsubConfig, GossipsubError, RouterMetrics};
 pub use params::{IpRange, ScoreParams, Thresholds, TopicScoreParams};
+#[cfg(feature = "partial-messages")]
+pub use partial::{PartialConfig, PartialMessage, PartialMode, PartialRefused, Parts};
 pub use router::GossipsubRouter;
 pub use version::Version;
 pub use view::{Counts, Score, Sizes, TopicCounts, TopicTerms};

@@ -35,6 +35,8 @@ impl GossipsubRouter {
         for change in changes.iter().take(max) {
             if change.subscribe {
                 self.peer_joined(key, &change.topic, now);
+                #[cfg(feature = "partial-messages")]
+                self.note_partial(key, change);
             } else if let Some(topic) = self.topics.key(&change.topic) {
                 self.peer_left(key, topic);
             }
@@ -93,6 +95,8 @@ impl GossipsubRouter {
         if !peer.topics.remove(&topic) {
             return;
         }
+        #[cfg(feature = "partial-messages")]
+        peer.partial.remove(&topic);
         state.peers.remove(&key);
         state.flooded.remove(&key);
         if let Some(fanout) = &mut state.fanout {

@@ -42,6 +42,9 @@ pub(crate) struct Peer {
     pub(crate) refusals: Refusals,
     pub(crate) meters: Meters,
     pub(crate) greeting: Greeting,
+    /// Its part in the partial messages of its topics.
+    #[cfg(feature = "partial-messages")]
+    pub(crate) partial: BTreeMap<TopicKey, crate::PartialMode>,
     /// The end of its longest backoff.
     pub(crate) backoff_until: Option<Instant>,
     /// Its peer record in a signed envelope, to recommend it with.
@@ -87,6 +90,8 @@ impl Peer {
             refusals: Refusals::default(),
             meters: Meters::default(),
             greeting: Greeting::default(),
+            #[cfg(feature = "partial-messages")]
+            partial: BTreeMap::new(),
             backoff_until: None,
             record: None,
             forgotten_at: None,

@@ -39,6 +39,10 @@ impl GossipsubRouter {
         }
         let mut sent = 0;
         for key in recipients {
+            #[cfg(feature = "partial-messages")]
+            if self.gets_parts(key, topic) {
+                continue;
+            }
             if self.refuses(key, tag) {
                 self.counts.unwanted += 1;
                 continue;
@@ -70,7 +74,7 @@ impl GossipsubRouter {
         recipients.into_iter().collect()
     }
 
-    fn mesh_or_fanout(&mut self, topic: TopicKey, now: Instant) -> BTreeSet<PeerKey> {
+    pub(crate) fn mesh_or_fanout(&mut self, topic: TopicKey, now: Instant) -> BTreeSet<PeerKey> {
         let Some(state) = self.topics.get(topic) else {
             return BTreeSet::new();
         };

@@ -275,6 +275,10 @@ impl GossipsubRouter {
             if has(settled, author, key) {
                 continue;
             }
+            #[cfg(feature = "partial-messages")]
+            if self.gets_parts(key, settled.topic) {
+                continue;
+            }
             if self.refuses(key, tag) {
                 self.counts.unwanted += 1;
                 continue;

@@ -38,6 +38,8 @@ pub struct GossipsubRouter {
     pub(crate) seen: Seen,
     pub(crate) history: History,
     pub(crate) promises: Promises,
+    #[cfg(feature = "partial-messages")]
+    pub(crate) groups: crate::partial::Groups,
     pub(crate) counts: Counts,
     pub(crate) events: VecDeque<RouterEvent>,
     pub(crate) outgoing: VecDeque<(PeerKey, Outgoing)>,
@@ -87,6 +89,8 @@ impl GossipsubRouter {
             seen: Seen::new(config.seen_ttl, config.seen_max),
             history: History::new(HistoryLimits::of(&config)),
             promises: Promises::default(),
+            #[cfg(feature = "partial-messages")]
+            groups: crate::partial::Groups::default(),
             counts: Counts::default(),
             events: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -163,17 +167,36 @@ impl GossipsubRouter {
 
     /// The extensions of this node.
     pub(crate) fn extensions(&self) -> Extensions {
-        Extensions {
+        let own = Extensions {
             partial_messages: false,
             test: self.config.test_extension,
+        };
+        #[cfg(feature = "partial-messages")]
+        let own = Extensions {
+            partial_messages: !self.config.partial.topics.is_empty(),
+            ..own
+        };
+        own
+    }
+
+    /// What is said about a topic that this node has joined.
+    fn joining(&self, topic: &Topic) -> SubscriptionChange {
+        #[cfg(feature = "partial-messages")]
+        if let Some(mode) = self.partial_mode_of(topic) {
+            return SubscriptionChange {
+                requests_partial: mode == crate::PartialMode::Requests,
+                supports_sending_partial: true,
+                ..joined(topic)
+            };
         }
+        joined(topic)
     }
 
     fn greet(&mut self, key: PeerKey, version: Version) {
         let topics: Vec<_> = self
             .topics
             .joined()
-            .map(|(_, topic)| joined(&topic.name))
+            .map(|(_, topic)| self.joining(&topic.name))
             .collect();
         let own = self.extensions();
         let extensions = (version.has_extensions() && own != Extensions::default()).then_some(own);
@@ -264,6 +287,8 @@ impl Router for GossipsubRouter {
         }
         self.control.remove(&key);
         self.gossip.remove(&key);
+        #[cfg(feature = "partial-messages")]
+        self.groups.disconnect(key);
         self.outgoing.retain(|(to, _)| *to != key);
         self.peers.disconnect(key);
         self.remember(key, now);
@@ -294,6 +319,8 @@ impl Router for GossipsubRouter {
         self.handle_iwant(key, &rpc.control.iwant);
         self.handle_graft(key, &rpc.control.graft, now);
         self.handle_prune(key, rpc.control.prune, now);
+        #[cfg(feature = "partial-messages")]
+        self.handle_partial(key, rpc.partial);
     }
 
     fn handle_dropped(&mut self, peer: &PeerId, dropped: &Outgoing, _now: Instant) {
@@ -322,7 +349,7 @@ impl Router for GossipsubRouter {
         if self.topics.get(key).is_some_and(|topic| topic.is_joined()) {
             return;
         }
-        self.announce(&joined(topic));
+        self.announce(&self.joining(topic));
         self.join_mesh(key, now);
     }
 
@@ -456,8 +483,7 @@ fn intervals(due: Instant, interval: Duration, now: Instant) -> i32 {
     i32::try_from(late.saturating_add(1)).unwrap_or(i32::MAX)
 }
 
-/// What is said about a topic that this node has joined.
-pub(crate) fn joined(topic: &Topic) -> SubscriptionChange {
+fn joined(topic: &Topic) -> SubscriptionChange {
     SubscriptionChange {
         subscribe: true,
         topic: topic.clone(),

@@ -122,6 +122,12 @@ pub struct Counts {
     pub px_refused: u64,
     /// Recommended peers that a connection was asked for.
     pub px_accepted: u64,
+    /// Partial messages that were sent; 0 without the feature `partial-messages`, like the next two.
+    pub partials_sent: u64,
+    /// Partial messages that were received and given to the application.
+    pub partials_received: u64,
+    /// Partial messages that were beyond the limits, or of a topic or peer that does not take part.
+    pub partials_refused: u64,
     /// Heartbeats.
     pub heartbeats: u64,
 }

@@ -5,7 +5,10 @@
     reason = "a test looks for what it is about"
 )]
 
+mod connections;
 mod memory;
+#[cfg(feature = "partial-messages")]
+mod partial;
 mod px;
 mod raw;
 mod simulated;

@@ -212,6 +212,7 @@ fn one_publisher_whom_others_censor_is_heard() {
     }
 }
 
+/// Attack G10.
 #[test]
 fn a_flood_of_invalid_messages_ends_with_the_hearing_of_its_authors() {
     let run = |scores| {
@@ -270,6 +271,7 @@ fn forged_messages_do_not_keep_the_real_ones_out() {
     }
 }
 
+/// Attack G15.
 #[test]
 fn a_hundred_identities_at_one_address_are_worth_nothing() {
     let run = |scores| {

@@ -24,6 +24,7 @@ fn the_defaults_are_allowed() {
     assert_eq!(check(|config| config.score = None), Ok(()));
 }
 
+/// Attack R19.
 #[test]
 fn degrees_that_do_not_fit_each_other_are_refused() {
     let order = |rule| Err(ConfigError::Order(rule));

@@ -109,6 +109,7 @@ fn offers_of_topics_that_were_not_joined_or_of_bad_peers_are_ignored() {
     assert_eq!((node.iwants_to(1), node.iwants_to(2)), (vec![], vec![]));
 }
 
+/// Attacks G02, R40.
 #[test]
 fn no_more_than_five_thousand_ids_are_asked_for_in_a_heartbeat() {
     let mut node = Node::joined(Config::default(), 3);
@@ -122,6 +123,7 @@ fn no_more_than_five_thousand_ids_are_asked_for_in_a_heartbeat() {
     assert_eq!(node.iwants_to(1).len(), 10_000);
 }
 
+/// Attack G02.
 #[test]
 fn no_more_than_ten_offers_are_taken_in_a_heartbeat() {
     let mut node = Node::joined(Config::default(), 3);
@@ -132,6 +134,7 @@ fn no_more_than_ten_offers_are_taken_in_a_heartbeat() {
     assert_eq!(node.counts().ihave_refused, 10);
 }
 
+/// Attacks G02, R19.
 #[test]
 fn half_a_million_empty_ids_are_one_id() {
     let mut node = Node::joined(Config::default(), 3);
@@ -153,6 +156,7 @@ fn giant_ids_are_not_asked_for() {
     assert_eq!(node.iwants_to(1).len(), 1);
 }
 
+/// Attack G03.
 #[test]
 fn who_offers_and_does_not_deliver_is_punished_after_three_seconds() {
     let mut node = Node::joined(Config::default(), 3);
@@ -167,6 +171,7 @@ fn who_offers_and_does_not_deliver_is_punished_after_three_seconds() {
     assert_eq!(node.sizes().promises, 0);
 }
 
+/// Attack G03.
 #[test]
 fn a_peer_that_breaks_one_promise_a_heartbeat_loses_gossip_within_ten() {
     let mut node = Node::joined(Config::default(), 3);
@@ -198,6 +203,7 @@ fn what_was_not_asked_since_the_peer_is_slow_was_not_promised() {
     assert_eq!(node.counts().dropped, 1);
 }
 
+/// Attack G04.
 #[test]
 fn what_is_asked_for_is_sent_three_times_at_most() {
     let mut node = Node::joined(Config::default(), 3);
@@ -215,6 +221,7 @@ fn what_is_asked_for_is_sent_three_times_at_most() {
     );
 }
 
+/// Attacks G04, R40.
 #[test]
 fn no_more_than_ten_requests_are_answered_in_a_heartbeat() {
     let mut node = Node::joined(Config::default(), 3);

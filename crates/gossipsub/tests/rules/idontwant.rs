@@ -83,6 +83,7 @@ fn refusals_hold_for_publishing_too_and_are_forgotten_after_three_heartbeats() {
     assert_eq!(node.publish(&second).unwrap().peers, 2);
 }
 
+/// Attack G12.
 #[test]
 fn a_flood_of_refusals_is_bounded_and_costs_only_its_author() {
     let mut node = Node::joined(Config::default(), 4);
@@ -104,6 +105,7 @@ fn a_flood_of_refusals_is_bounded_and_costs_only_its_author() {
     assert_eq!(node.sizes().refusals, 0);
 }
 
+/// Attack G12.
 #[test]
 fn no_more_than_a_thousand_rpcs_with_refusals_are_read_in_a_heartbeat() {
     let mut node = Node::joined(Config::default(), 1);

@@ -21,6 +21,7 @@ fn floods(node: &mut Node, number: u8, subscriptions: Vec<SubscriptionChange>) {
     );
 }
 
+/// Attacks G01, R39.
 #[test]
 fn a_flood_of_subscriptions_is_cut_and_gone_with_the_peer() {
     let mut node = Node::new(Config::default());
@@ -48,6 +49,7 @@ fn topics_that_this_node_has_joined_do_not_count() {
     assert_eq!(node.sizes().subscriptions, 101);
 }
 
+/// Attacks G01, R13.
 #[test]
 fn joining_and_leaving_over_and_over_leaves_nothing() {
     let mut node = Node::new(Config::default());
@@ -151,6 +153,7 @@ fn peers_that_have_gone_are_remembered_up_to_a_number() {
     assert_eq!(node.sizes().retained_peers, 0);
 }
 
+/// Attack R39.
 #[test]
 fn everything_is_forgotten_when_everybody_is_gone() {
     let mut node = Node::joined(Config::default(), 20);

@@ -12,6 +12,8 @@ mod idontwant;
 mod limits;
 mod mesh;
 mod node;
+#[cfg(feature = "partial-messages")]
+mod partial;
 mod prune;
 mod publish;
 mod px;

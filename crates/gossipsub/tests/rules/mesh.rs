@@ -52,6 +52,7 @@ fn leaving_prunes_the_mesh_with_the_short_backoff() {
     assert_eq!(node.router.joined_topics(), []);
 }
 
+/// Attack R50.
 #[test]
 fn who_leaves_and_joins_again_does_not_graft_before_the_backoff_is_over() {
     let mut node = Node::joined(Config::default(), 4);
@@ -181,6 +182,7 @@ fn floodsub_peers_and_direct_peers_are_never_in_a_mesh() {
     assert!(prunes[0].peers.is_empty());
 }
 
+/// Attacks G05, R13.
 #[test]
 fn grafts_of_topics_that_nobody_has_joined_leave_no_trace() {
     let mut node = Node::joined(Config::default(), 1);

@@ -412,7 +412,7 @@ impl Node {
         calls.collect()
     }
 
-    fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(sent) = self.router.poll_transmit() {
             self.sent.push(sent);
         }

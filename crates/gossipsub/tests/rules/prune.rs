@@ -27,6 +27,7 @@ fn a_prune_without_backoff_means_the_default() {
     }
 }
 
+/// Attacks G07, R11, R12.
 #[test]
 fn backoffs_of_any_size_are_cut_to_an_hour_and_never_overflow() {
     let edges = [
@@ -58,6 +59,7 @@ fn a_later_prune_does_not_shorten_a_backoff() {
     assert_eq!(node.router.backoff(&topic(), &peer(1)), end);
 }
 
+/// Attacks G08, R14.
 #[test]
 fn prunes_of_topics_that_were_not_joined_leave_no_trace() {
     let mut node = Node::joined(Config::default(), 1);
@@ -88,6 +90,7 @@ fn a_backoff_survives_a_new_connection_and_is_forgotten_when_it_is_over() {
     assert_eq!((node.sizes().retained_peers, node.sizes().backoffs), (0, 0));
 }
 
+/// Attack G06.
 #[test]
 fn a_graft_during_backoff_is_answered_and_punished_doubly_when_it_comes_at_once() {
     let mut node = Node::joined(Config::default(), 1);
@@ -116,6 +119,7 @@ fn a_graft_late_in_the_backoff_is_punished_once() {
     assert_eq!(node.score(1).behaviour, -160.0);
 }
 
+/// Attack G06.
 #[test]
 fn who_grafts_on_and_on_during_backoff_is_not_heard_after_ten_tries() {
     let mut node = Node::joined(Config::default(), 1);
@@ -131,6 +135,7 @@ fn who_grafts_on_and_on_during_backoff_is_not_heard_after_ten_tries() {
     assert_eq!(node.counts().graylisted, graylisted + 1);
 }
 
+/// Attack G05.
 #[test]
 fn one_rpc_full_of_grafts_gets_one_prune() {
     let mut node = Node::joined(Config::default(), 1);

@@ -73,6 +73,7 @@ fn recommendations_are_not_followed_by_default_or_from_anybody() {
     assert_eq!(node.counts().px_refused, 1);
 }
 
+/// Attack G09.
 #[test]
 fn poisoned_recommendations_are_not_followed() {
     let mut node = trusting(following());
@@ -123,6 +124,7 @@ fn poisoned_recommendations_are_not_followed() {
     assert_eq!(node.counts().px_refused, count);
 }
 
+/// Attack G09.
 #[test]
 fn no_more_than_sixteen_connections_are_asked_for_in_a_heartbeat() {
     let mut node = trusting(following());

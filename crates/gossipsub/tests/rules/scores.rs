@@ -128,6 +128,7 @@ fn a_deficit_sticks_when_its_peer_is_pruned() {
     assert!(node.score(1).total <= before + 1.0);
 }
 
+/// Attack G15.
 #[test]
 fn peers_at_one_address_beyond_the_threshold_weigh_on_each_other() {
     let mut node = Node::new(Config::default());
@@ -263,6 +264,7 @@ fn a_good_score_is_forgotten_with_the_peer() {
     assert_eq!(node.score(1).total, 0.0);
 }
 
+/// Attack G14.
 #[test]
 fn a_peer_that_takes_its_messages_too_slowly_loses_its_place_but_not_its_voice() {
     let mut node = Node::joined(Config::default(), 3);

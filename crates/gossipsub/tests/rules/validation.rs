@@ -129,6 +129,7 @@ fn forgeries_are_held_up_to_a_number_and_one_for_each_peer() {
     assert_eq!((node.validations(), node.sizes().validating_bytes), (1, 0));
 }
 
+/// Attack G10.
 #[test]
 fn invalid_messages_end_the_hearing_of_a_peer() {
     let mut node = Node::joined(Config::default(), 2);
@@ -145,6 +146,7 @@ fn invalid_messages_end_the_hearing_of_a_peer() {
     assert_eq!(node.deliveries(), 1);
 }
 
+/// Attack R49.
 #[test]
 fn a_topic_without_weight_still_counts_what_is_rejected() {
     let mut score = ScoreParams::default();
@@ -251,6 +253,7 @@ fn validation_is_bounded_in_messages_and_bytes() {
     assert!(node.sizes().validating_bytes <= 4096);
 }
 
+/// Attack F06.
 #[test]
 fn a_flood_of_messages_neither_grows_the_memory_nor_loses_what_is_being_validated() {
     let config = Config {

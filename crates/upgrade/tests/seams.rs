@@ -307,7 +307,7 @@ impl Chopped {
     fn poll_share(&mut self, len: usize, cx: &Context<'_>) -> Poll<usize> {
         let share = match self.cut {
             Cut::One => 1,
-            Cut::Ragged(_) if self.dice.roll() % 4 == 0 => {
+            Cut::Ragged(_) if self.dice.roll().is_multiple_of(4) => {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -29,7 +29,7 @@ use crate::{
 
 /// Sends back what it gets.
 pub const ECHO: &str = "/echo/1.0.0";
-/// Takes streams and reads nothing of them.
+/// Takes streams, reads nothing of them for 5 s, and lets go.
 pub const HOLD: &str = "/hold/1.0.0";
 /// Writes 1 MiB as fast as the remote takes it.
 pub const SOURCE: &str = "/source/1.0.0";
@@ -239,7 +239,7 @@ fn set_handlers(host: &Host, writes: &Arc<Mutex<Vec<String>>>) {
         futures::AsyncWriteExt::close(&mut &stream).await
     });
     host.set_stream_handler(HOLD, |stream: Stream| async move {
-        futures::future::pending::<()>().await;
+        measure::sleep(Duration::from_secs(5)).await;
         drop(stream);
     });
     let writes = writes.clone();

@@ -318,7 +318,7 @@ async fn no_descriptors(run: Run) -> Result<Findings> {
     let busy = run.quick_or(500, 3000);
     measure::sleep(Duration::from_millis(busy)).await;
     let computed = victim.stats().await?.number("cpu_ms") - before;
-    let descriptors = victim.stats().await?.number("fds");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", victim.process.id()))?.count();
     drop(held);
     let from = Instant::now();
     let puppet = Puppet::new(victim.addr)?;
@@ -506,7 +506,5 @@ async fn cancelled(count: usize) -> Result<Findings> {
     }
     let gone = || node.used(Resource::Streams) == 0;
     let rest = measure::until(Duration::from_secs(15), gone).await;
-    Ok(Findings::new()
-        .holds("connected", puppet.is_connected())
-        .holds("no stream left", rest))
+    Ok(Findings::new().holds("no stream left", rest))
 }

@@ -306,11 +306,14 @@ async fn keep(host: Host, neighbours: Vec<HostId>, start: Duration) {
         let Some(event) = event else {
             return;
         };
-        let may_be_lost = |target: &&DialTarget| match &event {
-            HostEvent::Disconnected { peer, .. } => target.peer() == Some(*peer),
-            HostEvent::Lagged { .. } => true,
-            _ => false,
+        let lagged = matches!(event, HostEvent::Lagged { .. });
+        let gone = if let HostEvent::Disconnected { peer, .. } = &event {
+            Some(*peer)
+        } else {
+            None
         };
+        let may_be_lost =
+            |target: &&DialTarget| lagged || (gone.is_some() && target.peer() == gone);
         // Who is there after all is reached at once.
         let lost = targets.iter().filter(may_be_lost);
         dialing.extend(lost.map(|it| reach(&host, it)));

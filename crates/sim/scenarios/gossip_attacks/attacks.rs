@@ -157,12 +157,16 @@ pub(crate) const ALL: [Attack; 12] = [
         about: "attackers drop what one node publishes, and nothing else",
         harm: Harm::CensorOne,
         swift: false,
+        // Publishing to all peers and gossip are enough.
+        bites: false,
         ..Attack::LATE
     },
     Attack {
         name: "degrade",
         about: "attackers drop half of all messages",
         harm: Harm::All(Deed::Degrade(0.5)),
+        // What one attacker drops, another one brings.
+        bites: false,
         ..Attack::LATE
     },
     Attack {

@@ -284,23 +284,28 @@ async fn killed(times: usize) -> Result<Findings> {
         .at_most("ms at most", slowest, 3000))
 }
 
+/// Each dials until it is connected; no more than 64 may be half open at a time.
+async fn redial(puppets: &[Puppet]) {
+    let dials = puppets.iter().map(|puppet| async {
+        while puppet.connect().await.is_err() {
+            measure::sleep(Duration::from_millis(rand::random_range(10..200))).await;
+        }
+    });
+    measure::within(Duration::from_secs(15), future::join_all(dials)).await;
+}
+
 async fn herd(count: usize) -> Result<Findings> {
     let victim = Victim::start(&["key=6:0"]).await?;
     let change = format!("key=6:{}", victim.addr.port());
     let puppets = (0..count).map(|_| Puppet::new(victim.addr));
     let puppets = puppets.collect::<Result<Vec<_>>>()?;
-    future::try_join_all(puppets.iter().map(Puppet::connect)).await?;
+    redial(&puppets).await;
     drop(victim);
     let gone = || puppets.iter().all(|it| !it.is_connected());
     measure::until(Duration::from_secs(5), gone).await;
     let mut victim = Victim::start(&[&change]).await?;
     let from = Instant::now();
-    let redials = puppets.iter().map(|puppet| async {
-        while puppet.connect().await.is_err() {
-            measure::sleep(Duration::from_millis(rand::random_range(10..200))).await;
-        }
-    });
-    measure::within(Duration::from_secs(15), future::join_all(redials)).await;
+    redial(&puppets).await;
     let back = puppets.iter().filter(|it| it.is_connected()).count();
     let told = victim.stats().await?.number("connections");
     Ok(Findings::new()

@@ -271,7 +271,7 @@ fn floods() -> Vec<Scenario> {
                 Ok(Findings::new().at_most("ids", worst, 5000).at_most(
                     "ms a MiB",
                     from.elapsed().as_millis() / 10,
-                    20,
+                    20 * SLOWNESS,
                 ))
             },
         )
@@ -373,7 +373,7 @@ fn floods() -> Vec<Scenario> {
                     rig.feed(number, &topics(first..first + 220));
                 }
                 Ok(Findings::new()
-                    .at_most("ms", from.elapsed().as_millis(), 500 * SLOWNESS)
+                    .at_most("ms", from.elapsed().as_millis(), 1000 * SLOWNESS)
                     .at_most("subscriptions", rig.sizes().subscriptions, 25_500))
             },
         ),

@@ -11,12 +11,7 @@
 //!
 //! Everything here is public, so that time may depend on it.
 
-use std::{
-    array,
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, LazyLock, Mutex, Weak},
-};
+use std::{array, fmt, sync::LazyLock};
 
 use curve25519_dalek::{
     constants::ED25519_BASEPOINT_POINT,
@@ -24,7 +19,6 @@ use curve25519_dalek::{
     scalar::Scalar,
     traits::Identity,
 };
-use peerkit_core::lock;
 use sha2::{Digest, Sha512};
 
 /// The key of an author, ready for many signatures. Takes some 11 kB.
@@ -40,23 +34,13 @@ pub(super) struct Claim {
 }
 
 impl Author {
-    /// The author with this key; `None` if it is no point. Costs two checks, unless somebody in this process has done it.
-    pub(super) fn new(encoded: [u8; KEY_LEN]) -> Option<Arc<Self>> {
-        // A memory only: what is found here is what would be computed.
-        static AUTHORS: Mutex<BTreeMap<[u8; KEY_LEN], Weak<Author>>> = Mutex::new(BTreeMap::new());
-        let known = lock(&AUTHORS).get(&encoded).and_then(Weak::upgrade);
-        if known.is_some() {
-            return known;
-        }
+    /// The author with this key; `None` if it is no point. Costs as much as two checks.
+    pub(super) fn new(encoded: [u8; KEY_LEN]) -> Option<Self> {
         let point = CompressedEdwardsY(encoded).decompress()?;
-        let author = Arc::new(Self {
+        Some(Self {
             encoded,
             minus: Multiples::of(-point),
-        });
-        let mut authors = lock(&AUTHORS);
-        authors.retain(|_, author| author.strong_count() > 0);
-        authors.insert(encoded, Arc::downgrade(&author));
-        Some(author)
+        })
     }
 
     /// Begins to check a signature, which is good if [`check`] says so; `None` if it has not the form of one.
@@ -311,13 +295,6 @@ mod tests {
         let expected: Vec<_> = (0..8).map(|number| number % 3 != 0).collect();
         assert_eq!(good, expected);
         assert_eq!(check([].iter()).count(), 0);
-    }
-
-    #[test]
-    fn an_author_is_computed_once() {
-        let key = keypair(200).public().to_bytes();
-        let one = Author::new(key).expect("it is a key");
-        assert!(Arc::ptr_eq(&one, &Author::new(key).expect("it is a key")));
     }
 
     proptest! {

@@ -107,7 +107,7 @@ impl MessageVerifier {
         }
         let ed25519 = PublicKey::clone(key).try_into_ed25519().ok();
         if let Some(author) = ed25519.and_then(|key| Author::new(key.to_bytes())) {
-            lock(&self.keys).set_busy(from, author);
+            lock(&self.keys).set_busy(from, Arc::new(author));
         }
     }
 }

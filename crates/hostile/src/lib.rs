@@ -13,6 +13,10 @@
     clippy::disallowed_methods,
     reason = "attackers and measurements live in real time, on threads of their own"
 )]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a scenario looks for one event among all that there are and will be"
+)]
 
 pub mod child;
 pub mod dial;

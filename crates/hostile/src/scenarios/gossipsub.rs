@@ -383,7 +383,7 @@ fn floods() -> Vec<Scenario> {
 fn control_scan() -> Result<Findings> {
     let nested = (0..200).fold(Vec::new(), |inner, _| bytes(15, &inner));
     let shapes = [
-        vec![0x78, 0x01].repeat(512 * 1024),
+        [0x78, 0x01].repeat(512 * 1024),
         bytes(3, &bytes(9, &[0; 1000])).repeat(1000),
         nested.repeat((1 << 20) / nested.len().max(1)),
         vec![0x7b; 1 << 20],

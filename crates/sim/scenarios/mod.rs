@@ -83,7 +83,7 @@ pub(crate) const ALL: [Scenario; 11] = [
     },
     Scenario {
         name: "gossip-halves",
-        about: "a hundred gossipsub nodes fall into halves and publish to all others when they are whole again",
+        about: "forty gossipsub nodes fall into halves and publish to all others when they are whole again",
         run: gossip::partition::halves,
     },
 ];

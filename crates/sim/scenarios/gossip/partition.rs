@@ -43,11 +43,11 @@ pub(crate) fn run(plan: Plan) -> Run {
     judge(plan, &network)
 }
 
-/// A hundred nodes: what is published since the heal is everywhere within three heartbeats.
+/// Forty nodes: what is published since the heal is everywhere within three heartbeats.
 pub(crate) fn halves(seed: u64) -> Outcome {
     let plan = Plan {
         seed,
-        nodes: 100,
+        nodes: 40,
         degree: 12,
         rate: 0.2,
         rate_healed: 3.0,

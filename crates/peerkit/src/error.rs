@@ -16,7 +16,9 @@ pub enum BuildError {
     #[error("no runtime: give one to the builder or turn the feature `async-io` on")]
     NoRuntime,
     /// No security protocol was given and the features `ring` and `noise` are off.
-    #[error("no security protocol: give one to the builder or turn the feature `ring` or `noise` on")]
+    #[error(
+        "no security protocol: give one to the builder or turn the feature `ring` or `noise` on"
+    )]
     NoSecurity,
     /// No muxer was given and the features `yamux` and `mplex` are off.
     #[error("no muxer: give one to the builder or turn the feature `yamux` on")]

@@ -1,6 +1,6 @@
 //! Peers that break rules.
 //!
-//! [`Storm`] plays the muxer by hand, on a secured connection. [`Puppet`] has an honest muxer, and
+//! [`storm`] plays the muxer by hand, on a secured connection. [`Puppet`] has an honest muxer, and
 //! plays the protocols in its streams by hand.
 
 use std::{

@@ -1,9 +1,12 @@
-//! A node with TCP, Noise, yamux, ping and identify: it listens, dials the address that
+//! A node with TCP, Noise, yamux, ping, identify and gossipsub: it listens, dials the address that
 //! it is given, and prints what happens.
 
 use std::error::Error;
 
-use peerkit::{Host, Multiaddr};
+use peerkit::{
+    Host, Multiaddr,
+    gossipsub::{Gossipsub, GossipsubConfig},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     async_io::block_on(async {
@@ -12,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             .build()
             .await?;
         println!("{:?}", host.addrs());
+        let gossip = Gossipsub::spawn(&host, GossipsubConfig::default())?;
+        let _news = gossip.subscribe("news").await?;
         let mut events = host.events();
         if let Some(addr) = std::env::args().nth(1) {
             let addr: Multiaddr = addr.parse()?;
